@@ -35,9 +35,10 @@ class DependencyGraph:
 
     def name(self, task: Task) -> None:
         """Register the task under its id. An ended job with the same id can no longer be found."""
-        if task.spec.named or task.spec.id != str(task.seq):  # other jobs are found by their number
-            self._ids[task.spec.id] = task.seq
-            self._ended.pop(task.spec.id, None)
+        spec = task.spec
+        if spec.named or spec.id != str(task.seq):  # other jobs are found by their number
+            self._ids[spec.id] = task.seq
+            self._ended.pop(spec.id, None)
 
     def find(self, job_id: str) -> Task | None:
         """Return the unfinished job with this id, or None."""
@@ -193,6 +194,8 @@ class DependencyGraph:
     def record_outcome(self, task: Task, outcome: Outcome, *, allowed: bool) -> None:
         """Record the outcome of a job."""
         spec = task.spec
+        if not spec.id:  # a spec that jobs share
+            return
         if outcome is Outcome.OK and not spec.named and spec.id == str(task.seq):
             return  # see `may_be_needed`
         if self.remembers_ended:

@@ -18,6 +18,7 @@ from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 from pqrun.core.text import format_duration
 
 _STEP = log(1.01)
+MAX_UNSORTED = 1000
 _TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)
 
 
@@ -83,6 +84,7 @@ class MetricsCollector:
         self._entry = (began, Priority.NORMAL)
         self._submitted: dict[int, tuple[tuple[float, Priority], float]] = {}
         self._durations: Counter[int] = Counter()
+        self._unsorted: list[float] = []
         # Looked up by type: a `match` that tried one pattern after another took longer than the folds.
         self._folds: dict[type, Callable[[Any], None]] = {
             ev.JobAdded: self._added,
@@ -115,7 +117,7 @@ class MetricsCollector:
         self._queued[seq] = self._entry
 
     def _submit(self, event: ev.AttemptSubmitted) -> None:
-        seq, waited = event.seq, event.waited
+        _, seq, _, waited = event
         self.dequeued += 1
         self.active += 1
         self.waited += waited
@@ -132,16 +134,27 @@ class MetricsCollector:
         self._queued[event.seq] = entry
 
     def _end_attempt(self, event: ev.AttemptEnded) -> None:
+        at, seq, _, counted, _, asked, began, ended, _, _, _, _ = event
         self.active -= 1
-        self._submitted.pop(event.seq, None)
-        self.counts[event.counted] += 1
-        if event.asked in _TIME_LIMITS:
+        self._submitted.pop(seq, None)
+        self.counts[counted] += 1
+        if asked is not None and asked in _TIME_LIMITS:
             self.attempts_timeout += 1
-        self.last_end = event.at
-        seconds = event.ended - event.began
-        self.processed += seconds
-        # Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
-        self._durations[round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP)] += 1
+        self.last_end = at
+        durations = self._unsorted
+        durations.append(ended - began)
+        if len(durations) >= MAX_UNSORTED:
+            self._sort_durations()
+
+    def _sort_durations(self) -> None:
+        """Add the latest durations to the sum, and to the buckets for the percentiles.
+
+        Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
+        """
+        durations = self._unsorted
+        self.processed += sum(durations)
+        self._durations.update(round(log(max(seconds, 1e-6)) / _STEP) for seconds in durations)
+        durations.clear()
 
     def _remove(self, event: ev.JobRemoved) -> None:
         self.dequeued += 1
@@ -149,9 +162,10 @@ class MetricsCollector:
         self._leave(event.seq)
 
     def _end(self, event: ev.JobEnded) -> None:
+        at, _, outcome, _, _, _, _ = event
         self.ended += 1
-        self.outcomes[event.outcome] += 1
-        self.last_end = event.at
+        self.outcomes[outcome] += 1
+        self.last_end = at
 
     def _reopen(self, event: ev.JobReopened) -> None:
         self.ended -= 1
@@ -176,6 +190,7 @@ class MetricsCollector:
 
     def snapshot(self, now: float | None = None) -> Metrics:
         """Return the metrics at the time `now` (default: the end of the last attempt or job)."""
+        self._sort_durations()
         now = self.last_end if now is None else now
         ends = self.counts.total()
         elapsed = now - self.began

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """[hot path] The queue of ready jobs: decides which of them may start next. No clock, process or file.
 
-One heap of small tuples holds the jobs in starting order. A job that lacks slots or pool units is
+The entries of `starting_order` hold the jobs in starting order. A job that lacks slots or pool units is
 parked with all jobs of the same shape (slots and pools), and is looked at again only when the
-resource that it lacks is freed. So every operation takes O(log n) for n queued jobs.
+resource that it lacks is freed. So every operation takes O(log n) for n queued jobs, and the usual ones less.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Protocol
 
 from pqrun.core.job import TAG_POOL, Pool
+from pqrun.core.starting_order import Entry, StartingOrder
 
 MAX_SKIPS = 100
-
-Entry = tuple[int, int, int]
 
 
 class StarvationGuard:
@@ -172,7 +171,7 @@ class ReadyQueue:
 
     def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
         self.pools = Pools(pools)
-        self._heap: list[Entry] = []
+        self._order = StartingOrder()
         self._known = known
         self.count = 0
         self._parked: dict[Shape, list[Entry]] = {}
@@ -241,7 +240,9 @@ class ReadyQueue:
         if not again:
             self.places += 1
             job.place = self.places
-        self.push(job, (-job.urgency, job.place, job.seq))
+        self.count += 1
+        job.entry = entry = (-job.urgency, job.place, job.seq)
+        self._order.push(entry)
 
     def move(self, jobs: Iterable[ReadyJob]) -> None:
         """Move jobs whose urgency has changed. A job that is not in the queue stays out."""
@@ -253,19 +254,17 @@ class ReadyQueue:
         """Put a job at this place, whether it is in the queue or not."""
         self.count += job.entry is None
         job.entry = entry
-        heappush(self._heap, entry)
+        self._order.push(entry)
 
     def remove(self, job: ShapeHead) -> None:
-        """Remove a job from the queue. Its tuples in the heaps become stale and are dropped later."""
+        """Remove a job from the queue. Its entries become stale and are dropped later."""
         self.count -= 1
         job.entry = None
         if self.passed_over:
             self._by_slots.forget(job.seq)
             self._by_pools.forget(job.seq)
             self._unpark_next(job.shape)
-        if len(self._heap) > 64 and len(self._heap) > 4 * self.count:
-            self._heap = [entry for entry in self._heap if self._valid(entry)]
-            heapify(self._heap)
+        self._order.rebuild_if(4 * self.count, self._valid)
 
     def give_back(self, job: ReadyJob) -> None:
         """Free the slots and pool units of an attempt that ended."""
@@ -288,8 +287,10 @@ class ReadyQueue:
         if self.passed_over:
             self._by_slots.refresh()
             self._by_pools.refresh()
-        while free > 0 and self._heap:
-            entry = heappop(self._heap)
+        if free <= 0:
+            return None
+        order = self._order
+        while entry := order.pop():
             job = self._known.get(entry[2])
             if job is None or job.entry is not entry:  # stale
                 continue
@@ -298,14 +299,19 @@ class ReadyQueue:
             if self.passed_over and lack is None:
                 lack = self._reserved_for_another(entry, job, capacity, free)
                 if lack == SLOTS:  # the free slots are reserved, so no job behind this one may start
-                    heappush(self._heap, entry)
+                    order.push(entry)
                     return None
             if lack is not None:
                 self._park(job, entry, lack)
                 continue
             if self.passed_over:
                 self._count_start(job)
-            self.remove(job)
+                self.remove(job)
+            else:
+                self.count = count = self.count - 1
+                job.entry = None
+                if order.size > 4 * count:
+                    order.rebuild_if(4 * count, self._valid)
             return job
         return None
 
@@ -366,12 +372,12 @@ class ReadyQueue:
         heappush(self._parked.setdefault(job.shape, []), entry)
 
     def _unpark_next(self, shape: Shape) -> None:
-        """Return the best parked job of this shape to the heap."""
+        """Return the best parked job of this shape to its place."""
         parked = self._parked.get(shape)
         while parked:
             entry = heappop(parked)
             if self._valid(entry):
-                heappush(self._heap, entry)
+                self._order.push(entry)
                 break
         if parked is not None and not parked:
             del self._parked[shape]

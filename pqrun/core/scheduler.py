@@ -80,7 +80,7 @@ class Scheduler:
         self.jobs = 0
         self.reopened = 0
         self._log = Decision([], [])
-        self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
+        self._alarms = TimerHeap(self.tasks)
         self.admission = JobAdmission(
             self.tasks, self.graph, self.ready, self.backlog, self._alarms, self._log, self._drop
         )
@@ -279,23 +279,24 @@ class Scheduler:
 
     def observe(self, news: nw.ExecutorNotice, now: float) -> None:
         """Take in a notice. Ignore the notice if its attempt has ended."""
+        running = self._running
         seq, attempt = news.key
-        task = self._running.tasks.get(seq)
+        task = running.tasks.get(seq)
         if task is None or task.attempts != attempt:
             return
         if isinstance(news, nw.ProcessFinished):
-            outcome = self._running.finish(task, news, now)
+            outcome = running.finish(task, news, now)
             if self._starts.ceiling.slots < inf:
                 self._starts.ceiling.succeeded()
             if outcome is not None:
                 self._conclude(task, outcome, now)
         elif isinstance(news, nw.ProcessStarted):
-            self._running.started(task, news)
+            running.started(task, news)
         elif isinstance(news, nw.StartRejected):
             if isinstance(task.state, life.Submitted | life.Stopping):
                 self._undo(task, news.why, now)
         else:
-            self._running.observe(task, news, now)
+            running.observe(task, news, now)
 
     # Decisions
 
@@ -342,9 +343,11 @@ class Scheduler:
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
         if outcome is Outcome.OK and not (task.dependents or task.spec.needs):
-            self._log.events.append(new(ev.JobEnded, (now, task.seq, outcome, task.attempts, False, "", "")))
-            del self.tasks[task.seq]
-            self.graph.record_outcome(task, outcome, allowed=False)
+            seq = task.seq
+            self._log.events.append(new(ev.JobEnded, (now, seq, outcome, task.attempts, False, "", "")))
+            del self.tasks[seq]
+            if task.spec.id:
+                self.graph.record_outcome(task, outcome, allowed=False)
             if self._halting.rule is not None:
                 self._count_for_halt(outcome, now, allowed=False)
             return

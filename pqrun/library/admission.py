@@ -135,7 +135,7 @@ class Admission:
         if self._closed:
             cause = None if self._closed is True else self._closed
             raise QueueClosed("the queue has failed" if cause else "the queue has been shut down") from cause
-        left = self._left()
+        left = self._config.max_queue_size - len(self._scheduler.backlog) - len(self._arrived)
         if left < len(handles) - done:
             if all_or_none or left <= 0:
                 return done
