@@ -20,7 +20,6 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from benchmarks.hot_path import Tracer
-
 from pqrun import Config, Context, Job, Queue
 
 NEVER_SECONDS = 1000.0

@@ -194,8 +194,6 @@ class DependencyGraph:
     def record_outcome(self, task: Task, outcome: Outcome, *, allowed: bool) -> None:
         """Record the outcome of a job."""
         spec = task.spec
-        if not spec.id:  # a spec that jobs share
-            return
         if outcome is Outcome.OK and not spec.named and spec.id == str(task.seq):
             return  # see `may_be_needed`
         if self.remembers_ended:

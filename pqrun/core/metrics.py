@@ -153,7 +153,7 @@ class MetricsCollector:
         """
         durations = self._unsorted
         self.processed += sum(durations)
-        self._durations.update(round(log(max(seconds, 1e-6)) / _STEP) for seconds in durations)
+        self._durations.update(round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP) for seconds in durations)
         durations.clear()
 
     def _remove(self, event: ev.JobRemoved) -> None:
@@ -162,10 +162,9 @@ class MetricsCollector:
         self._leave(event.seq)
 
     def _end(self, event: ev.JobEnded) -> None:
-        at, _, outcome, _, _, _, _ = event
         self.ended += 1
-        self.outcomes[outcome] += 1
-        self.last_end = at
+        self.outcomes[event.outcome] += 1
+        self.last_end = event.at
 
     def _reopen(self, event: ev.JobReopened) -> None:
         self.ended -= 1

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from pqrun.core.job import Command, JobSpec, Outcome, Pool, is_gone
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
-from pqrun.core.ready_queue import ReadyJob, ReadyQueue, ShapeHead
+from pqrun.core.ready_queue import ReadyJob, ReadyQueue
 from pqrun.core.task import Task
 
 MAX_MILLISECONDS: Final = 10**13
@@ -117,10 +117,10 @@ class EarlierRuns(NamedTuple):
         return found
 
 
-class LongestFirstQueue(ReadyQueue):
+class LongestFirstQueue(ReadyQueue[Task]):
     """The ready jobs, of equals in urgency the one that took longest before; then first come, first served."""
 
-    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead], past: KnownDurations) -> None:
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, Task], past: KnownDurations) -> None:
         super().__init__(pools, known)
         self._past = past
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from pqrun.core.job import TAG_POOL, Pool
 from pqrun.core.starting_order import Entry, StartingOrder
@@ -161,7 +161,10 @@ class Pools:
                 self._items[name].sort(reverse=True)
 
 
-class ReadyQueue:
+JobT = TypeVar("JobT", bound=ReadyJob)
+
+
+class ReadyQueue(Generic[JobT]):
     """The ready jobs in starting order: highest urgency first, then first come, first served.
 
     `known` holds all unfinished jobs by number; a job with an `entry` is in the queue. `count`: the number of
@@ -169,7 +172,7 @@ class ReadyQueue:
     guards need not be asked. `limited_tags`: of the jobs with such a tag, each needs a unit of the tag's pool.
     """
 
-    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, JobT]) -> None:
         self.pools = Pools(pools)
         self._order = StartingOrder()
         self._known = known
@@ -264,7 +267,7 @@ class ReadyQueue:
             self._by_slots.forget(job.seq)
             self._by_pools.forget(job.seq)
             self._unpark_next(job.shape)
-        self._order.rebuild_if(4 * self.count, self._valid)
+        self._order.drop_stale(4 * self.count, self._valid)
 
     def give_back(self, job: ReadyJob) -> None:
         """Free the slots and pool units of an attempt that ended."""
@@ -282,7 +285,7 @@ class ReadyQueue:
             for shape in self._parked_by_resource.pop(resource, ()):
                 self._unpark_next(shape)
 
-    def take(self, capacity: int, free: int) -> ShapeHead | None:
+    def take(self, capacity: int, free: int) -> JobT | None:
         """Remove and return the next job that may start with `free` of `capacity` slots, or None."""
         if self.passed_over:
             self._by_slots.refresh()
@@ -310,8 +313,8 @@ class ReadyQueue:
             else:
                 self.count = count = self.count - 1
                 job.entry = None
-                if order.size > 4 * count:
-                    order.rebuild_if(4 * count, self._valid)
+                if not count & 63:  # now and then
+                    order.drop_stale(4 * count, self._valid)
             return job
         return None
 

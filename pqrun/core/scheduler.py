@@ -80,6 +80,7 @@ class Scheduler:
         self.jobs = 0
         self.reopened = 0
         self._log = Decision([], [])
+        self._events = self._log.events
         self._alarms = TimerHeap(self.tasks)
         self.admission = JobAdmission(
             self.tasks, self.graph, self.ready, self.backlog, self._alarms, self._log, self._drop
@@ -92,7 +93,7 @@ class Scheduler:
         )
         self._deadline = deadline
 
-    def _longest_first(self, pools: Iterable[Pool], past: KnownDurations) -> ReadyQueue:
+    def _longest_first(self, pools: Iterable[Pool], past: KnownDurations) -> ReadyQueue[Task]:
         from pqrun.core.past import LongestFirstQueue
 
         return LongestFirstQueue(pools, self.tasks, past)
@@ -145,12 +146,13 @@ class Scheduler:
         Raises:
             UnknownNeed: A job needs an unknown job, or the needs form a cycle. No job was added.
         """
-        fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, self.jobs + 1)]
+        first = self.jobs + 1
+        fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, first)]
         self.graph.check(fresh)
         self.jobs += len(fresh)
-        self._log.events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
+        self._events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
         self.admission.admit(fresh, now)
-        return [task.seq for task in fresh]
+        return list(range(first, first + len(fresh)))
 
     def restore(self, restart: RestoredState, now: float) -> None:
         """Continue the run from the state that an earlier process left."""
@@ -242,7 +244,6 @@ class Scheduler:
         task = self.ready.take(max(self._starts.slots, 1), max(self._starts.slots, 1))
         if task is None:
             return None
-        assert isinstance(task, Task)
         self._log.events.append(ev.JobRemoved(now, task.seq))
         self.backlog.left(task)
         del self.tasks[task.seq]
@@ -342,11 +343,12 @@ class Scheduler:
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
-        if outcome is Outcome.OK and not (task.dependents or task.spec.needs):
+        spec = task.spec
+        if outcome is Outcome.OK and not (task.dependents or spec.needs):
             seq = task.seq
-            self._log.events.append(new(ev.JobEnded, (now, seq, outcome, task.attempts, False, "", "")))
+            self._events.append(new(ev.JobEnded, (now, seq, outcome, task.attempts, False, "", "")))
             del self.tasks[seq]
-            if task.spec.id:
+            if spec.id:
                 self.graph.record_outcome(task, outcome, allowed=False)
             if self._halting.rule is not None:
                 self._count_for_halt(outcome, now, allowed=False)

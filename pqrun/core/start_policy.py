@@ -200,7 +200,7 @@ class StartPolicy:
 
     def __init__(
         self,
-        ready: ReadyQueue,
+        ready: ReadyQueue[Task],
         running: ActiveAttempts,
         log: Decision,
         pace: StartRateLimiter,
@@ -237,7 +237,6 @@ class StartPolicy:
             task = ready.take(slots, slots - running.used)
             if task is None:
                 break
-            assert isinstance(task, Task)
             wanted = task.shape[0]
             running.submit(task, wanted if wanted < slots else slots, now)
             self._backlog.left(task)

@@ -19,18 +19,16 @@ class StartingOrder:
     Most jobs come in the order in which they start: each behind all others of its urgency. So each urgency has a line,
     where both ends take the same time whatever the length. A heap holds only what comes out of order (retries, jobs
     moved to the front, jobs ordered by their durations). A heap of 20,000 jobs takes 15 comparisons for each job, of
-    tuples that no cache of the processor holds. `size`: the number of entries.
+    tuples that no cache of the processor holds.
     """
 
     def __init__(self) -> None:
-        self.size = 0
         self._lines: dict[int, deque[Entry]] = {}
         self._levels: list[int] = []  # of the lines that are not empty, in order
         self._strays: list[Entry] = []
 
     def push(self, entry: Entry) -> None:
         """Add an entry."""
-        self.size += 1
         line = self._lines.get(entry[0])
         if line and line[-1] < entry:
             line.append(entry)
@@ -50,22 +48,18 @@ class StartingOrder:
         if levels:
             line = self._lines[levels[0]]
             if not strays or line[0] < strays[0]:
-                self.size -= 1
                 entry = line.popleft()
                 if not line:
                     del levels[0]
                 return entry
-        if strays:
-            self.size -= 1
-            return heappop(strays)
-        return None
+        return heappop(strays) if strays else None
 
-    def rebuild_if(self, over: int, keep: Callable[[Entry], bool]) -> None:
-        """Drop the entries that are not to be kept, if there are more than `over` and than `MIN_REBUILD_SIZE`."""
-        if self.size > MIN_REBUILD_SIZE and self.size > over:
-            lines = {level: deque(filter(keep, line)) for level, line in self._lines.items()}
+    def drop_stale(self, most: int, is_valid: Callable[[Entry], bool]) -> None:
+        """Drop the entries that are not valid, if there are more than `most` in all and more than `MIN_REBUILD_SIZE`."""
+        size = len(self._strays) + sum(map(len, self._lines.values()))
+        if size > most and size > MIN_REBUILD_SIZE:
+            lines = {level: deque(filter(is_valid, line)) for level, line in self._lines.items()}
             self._lines = {level: line for level, line in lines.items() if line}
             self._levels = sorted(self._lines)
-            self._strays = list(filter(keep, self._strays))
+            self._strays = list(filter(is_valid, self._strays))
             heapify(self._strays)
-            self.size = len(self._strays) + sum(map(len, self._lines.values()))

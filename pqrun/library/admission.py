@@ -17,7 +17,6 @@ from pqrun.engine.clock import Clock
 from pqrun.library.config import Config, Job, QueueClosed, QueueFull, WaitDeadline
 from pqrun.library.futures import Handle, JobHandles
 
-
 MAX_SHARED_SPECS = 1000
 
 
@@ -25,7 +24,7 @@ class Admission:
     """The entrance of a queue.
 
     `knock` is called without a lock when jobs have been put in, and told whether they are the first since the last
-    turn. `cancel` is called by a future's `cancel`. `listened` says whether anybody gets the events of the queue.
+    turn. `open_commands` is called before a shell job is put in. `cancel` is called by a future's `cancel`. `listened` says whether anybody gets the events of the queue.
     """
 
     def __init__(
@@ -35,6 +34,7 @@ class Admission:
         scheduler: Scheduler,
         handles: JobHandles,
         *,
+        open_commands: Callable[[], object],
         knock: Callable[[bool], object],
         cancel: Callable[[Handle], object],
         listened: Callable[[], bool],
@@ -43,6 +43,7 @@ class Admission:
         self._clock = clock
         self._scheduler = scheduler
         self._handles = handles
+        self._open_commands = open_commands
         self._notify = knock
         self._listened = listened
         self.cancel = cancel
@@ -66,6 +67,7 @@ class Admission:
             spec = self._specs.get(key) or self._shared_spec(*key)
             handles.append(handle := Handle(job, spec, self))
             if isinstance(job.payload, Command):
+                self._open_commands()
                 handle.spec = own_spec(handle, job.payload)
         with self._lock:
             first = not self._arrived

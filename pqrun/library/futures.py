@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING, RUNNING
+from contextlib import AbstractContextManager
 from itertools import compress
 from threading import Condition, current_thread, get_ident, main_thread
 from typing import Any, Protocol
@@ -104,10 +104,7 @@ class Handle(Future[Any]):
             self.set_result(self.value)
 
     def settle(self, outcome: Outcome) -> None:
-        """Resolve the future with the job's final outcome, unless it is resolved. Runs the callbacks on the calling thread."""
-        if outcome is Outcome.OK:
-            self.succeed()
-            return
+        """Resolve the future of a job without success, unless it is resolved. Runs the callbacks on the calling thread."""
         value, error = self.value, self.error
         self.value = self.error = None
         if self.done():
@@ -203,7 +200,10 @@ class JobHandles:
         # The id goes first, so that a callback can add another job with the same id.
         self.by_id.pop(handle.id, None)
         try:
-            handle.settle(outcome or Outcome.CANCELLED)
+            if outcome is Outcome.OK:
+                handle.succeed()
+            else:
+                handle.settle(outcome or Outcome.CANCELLED)
         except BaseException as error:  # raised by a callback
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise

@@ -293,9 +293,6 @@ class Queue(Generic[P]):
 
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
         self._runtime.refuse_forked()
-        for job in jobs:
-            if isinstance(job.payload, Command):
-                self._runtime.make_room_for_commands()
         return self._admission.put(jobs, block=block, timeout=timeout)
 
     def _refuse_inside(self, what: str) -> None:

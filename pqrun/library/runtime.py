@@ -151,7 +151,7 @@ class QueueRuntime:
         self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=patience, remembers_ended=0)
         self.admission = Admission(
             config, clock, self.scheduler, handles,
-            knock=self._notify, cancel=self._cancel_job_of, listened=lambda: self.subscribers.thread is not None,
+            open_commands=self._make_room_for_commands, knock=self._notify, cancel=self._cancel_job_of, listened=lambda: self.subscribers.thread is not None,
         )  # fmt: skip
         self.subscribers = Subscribers(self._caught_up)
         self.engine = Engine(
@@ -244,7 +244,7 @@ class QueueRuntime:
         self.engine.post()
         return end
 
-    def make_room_for_commands(self) -> None:
+    def _make_room_for_commands(self) -> None:
         """Open the backend for shell jobs before the first of them is added. Later calls do nothing.
 
         Raises `OSError` if the directory for the output of shell jobs cannot be created.
