@@ -153,7 +153,9 @@ class MetricsCollector:
         """
         durations = self._unsorted
         self.processed += sum(durations)
-        self._durations.update(round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP) for seconds in durations)
+        self._durations.update(
+            round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP) for seconds in durations
+        )
         durations.clear()
 
     def _remove(self, event: ev.JobRemoved) -> None:

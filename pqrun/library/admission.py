@@ -93,7 +93,9 @@ class Admission:
                         if not handle.spec.id:
                             handle.spec = own_spec(handle, handle)
                 by_seq = self._handles.by_seq
-                for handle, number in zip(arrived, scheduler.add([one.spec for one in arrived], now), strict=True):
+                for handle, number in zip(
+                    arrived, scheduler.add([one.spec for one in arrived], now), strict=True
+                ):
                     handle.seq = number
                     by_seq[number] = handle
 
@@ -160,9 +162,7 @@ class Admission:
             raise
         return done + len(fresh)
 
-    def _wait_and_admit(
-        self, handles: Sequence[Handle], done: int, deadline: WaitDeadline
-    ) -> None:
+    def _wait_and_admit(self, handles: Sequence[Handle], done: int, deadline: WaitDeadline) -> None:
         while done < len(handles):
             with self._lock:
                 self._blocked += 1
