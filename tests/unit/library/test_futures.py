@@ -71,7 +71,7 @@ def test_many_threads_that_wait_for_the_same_futures_all_get_the_results(make_qu
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert found == dict.fromkeys(ways, list(range(1_500)))
+    assert found == {way: list(range(1_500)) for way in ways}
 
 
 def test_what_is_not_there_yet_is_waited_for_as_long_as_one_likes(make_queue, gate):
