@@ -55,18 +55,19 @@ class JobAdmission:
         self._backlog = backlog
         self._alarms = alarms
         self._log = log
+        self._events = log.events
         self._end = end
 
     # The way in
 
     def admit(self, fresh: list[Task], now: float) -> None:
         """Admit new or restored tasks: register all, connect their needs, enqueue those that are ready."""
-        needy = []
+        tasks, graph, needy = self._tasks, self._graph, []
         for task in fresh:
-            self._tasks[task.seq] = task
+            tasks[task.seq] = task
             spec = task.spec
             if spec.id:
-                self._graph.name(task)
+                graph.name(task)
             if spec.needs:
                 needy.append(task)
         self._backlog.came(*fresh)
@@ -117,7 +118,7 @@ class JobAdmission:
             self.delayed.pop(task.seq, None)
         else:
             self._ready.enter(task, again=task.place < 0)
-        self._log.events.append(new(ev.JobQueued, (now, task.seq, attempt, spec.priority)))
+        self._events.append(new(ev.JobQueued, (now, task.seq, attempt, spec.priority)))
 
     def restore(self, tasks: list[Task], now: float) -> None:
         """Admit the jobs of an earlier process of the run, in the states and places that they had."""

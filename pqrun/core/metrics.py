@@ -18,7 +18,7 @@ from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 from pqrun.core.text import format_duration
 
 _STEP = log(1.01)
-MAX_UNSORTED = 1000
+MAX_UNSORTED = 100
 _TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)
 
 
@@ -141,18 +141,19 @@ class MetricsCollector:
         if asked is not None and asked in _TIME_LIMITS:
             self.attempts_timeout += 1
         self.last_end = at
+        seconds = ended - began
+        self.processed += seconds
         durations = self._unsorted
-        durations.append(ended - began)
+        durations.append(seconds)
         if len(durations) >= MAX_UNSORTED:
-            self._sort_durations()
+            self.sort_durations()
 
-    def _sort_durations(self) -> None:
-        """Add the latest durations to the sum, and to the buckets for the percentiles.
+    def sort_durations(self) -> None:
+        """Put the latest durations into the buckets for the percentiles.
 
         Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
         """
         durations = self._unsorted
-        self.processed += sum(durations)
         self._durations.update(
             round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP) for seconds in durations
         )
@@ -191,7 +192,7 @@ class MetricsCollector:
 
     def snapshot(self, now: float | None = None) -> Metrics:
         """Return the metrics at the time `now` (default: the end of the last attempt or job)."""
-        self._sort_durations()
+        self.sort_durations()
         now = self.last_end if now is None else now
         ends = self.counts.total()
         elapsed = now - self.began
