@@ -18,7 +18,6 @@ from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 from pqrun.core.text import format_duration
 
 _STEP = log(1.01)
-MAX_UNSORTED = 100
 _TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)
 
 
@@ -84,7 +83,6 @@ class MetricsCollector:
         self._entry = (began, Priority.NORMAL)
         self._submitted: dict[int, tuple[tuple[float, Priority], float]] = {}
         self._durations: Counter[int] = Counter()
-        self._unsorted: list[float] = []
         # Looked up by type: a `match` that tried one pattern after another took longer than the folds.
         self._folds: dict[type, Callable[[Any], None]] = {
             ev.JobAdded: self._added,
@@ -143,21 +141,8 @@ class MetricsCollector:
         self.last_end = at
         seconds = ended - began
         self.processed += seconds
-        durations = self._unsorted
-        durations.append(seconds)
-        if len(durations) >= MAX_UNSORTED:
-            self.sort_durations()
-
-    def sort_durations(self) -> None:
-        """Put the latest durations into the buckets for the percentiles.
-
-        Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
-        """
-        durations = self._unsorted
-        self._durations.update(
-            round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP) for seconds in durations
-        )
-        durations.clear()
+        # Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
+        self._durations[round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP)] += 1
 
     def _remove(self, event: ev.JobRemoved) -> None:
         self.dequeued += 1
@@ -192,7 +177,6 @@ class MetricsCollector:
 
     def snapshot(self, now: float | None = None) -> Metrics:
         """Return the metrics at the time `now` (default: the end of the last attempt or job)."""
-        self.sort_durations()
         now = self.last_end if now is None else now
         ends = self.counts.total()
         elapsed = now - self.began

@@ -193,7 +193,6 @@ class StoredMetrics(MetricsCollector):
 
     def state(self) -> dict[str, Any]:
         """Return the state, for JSON."""
-        self.sort_durations()
         return {
             **{name: getattr(self, name) for name in _NUMBERS},
             "counts": self.counts, "outcomes": self.outcomes, "priorities": list(self.by_priority.values()),
