@@ -40,7 +40,7 @@ class JobAdmission:
         self,
         tasks: dict[int, Task],
         graph: DependencyGraph,
-        ready: ReadyQueue[Task],
+        ready: ReadyQueue,
         backlog: Backlog,
         alarms: TimerHeap,
         log: Decision,

@@ -110,7 +110,7 @@ class Decision(NamedTuple):
 class ActiveAttempts:
     """The attempts that hold slots. Appends events and commands to `log`, which the scheduler hands on."""
 
-    def __init__(self, ready: ReadyQueue[Task], alarms: TimerHeap, log: Decision, random: Random) -> None:
+    def __init__(self, ready: ReadyQueue, alarms: TimerHeap, log: Decision, random: Random) -> None:
         self.tasks: dict[int, Task] = {}
         self.used = 0
         self._signalled_at: float | None = None

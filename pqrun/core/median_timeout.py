@@ -57,7 +57,7 @@ class MedianLimitedAttempts(ActiveAttempts):
     """
 
     def __init__(
-        self, ready: ReadyQueue[Task], alarms: TimerHeap, log: Decision, random: Random, limit: MedianLimit
+        self, ready: ReadyQueue, alarms: TimerHeap, log: Decision, random: Random, limit: MedianLimit
     ) -> None:
         super().__init__(ready, alarms, log, random)
         self.limit = limit

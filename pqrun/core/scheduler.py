@@ -80,7 +80,6 @@ class Scheduler:
         self.jobs = 0
         self.reopened = 0
         self._log = Decision([], [])
-        self._events = self._log.events
         self._alarms = TimerHeap(self.tasks)
         self.admission = JobAdmission(
             self.tasks, self.graph, self.ready, self.backlog, self._alarms, self._log, self._drop
@@ -93,7 +92,7 @@ class Scheduler:
         )
         self._deadline = deadline
 
-    def _longest_first(self, pools: Iterable[Pool], past: KnownDurations) -> ReadyQueue[Task]:
+    def _longest_first(self, pools: Iterable[Pool], past: KnownDurations) -> ReadyQueue:
         from pqrun.core.past import LongestFirstQueue
 
         return LongestFirstQueue(pools, self.tasks, past)
@@ -146,13 +145,12 @@ class Scheduler:
         Raises:
             UnknownNeed: A job needs an unknown job, or the needs form a cycle. No job was added.
         """
-        first = self.jobs + 1
-        fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, first)]
+        fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, self.jobs + 1)]
         self.graph.check(fresh)
         self.jobs += len(fresh)
-        self._events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
+        self._log.events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
         self.admission.admit(fresh, now)
-        return list(range(first, first + len(fresh)))
+        return list(range(self.jobs - len(fresh) + 1, self.jobs + 1))
 
     def restore(self, restart: RestoredState, now: float) -> None:
         """Continue the run from the state that an earlier process left."""
@@ -280,24 +278,23 @@ class Scheduler:
 
     def observe(self, news: nw.ExecutorNotice, now: float) -> None:
         """Take in a notice. Ignore the notice if its attempt has ended."""
-        running = self._running
         seq, attempt = news.key
-        task = running.tasks.get(seq)
+        task = self._running.tasks.get(seq)
         if task is None or task.attempts != attempt:
             return
         if isinstance(news, nw.ProcessFinished):
-            outcome = running.finish(task, news, now)
+            outcome = self._running.finish(task, news, now)
             if self._starts.ceiling.slots < inf:
                 self._starts.ceiling.succeeded()
             if outcome is not None:
                 self._conclude(task, outcome, now)
         elif isinstance(news, nw.ProcessStarted):
-            running.started(task, news)
+            self._running.started(task, news)
         elif isinstance(news, nw.StartRejected):
             if isinstance(task.state, life.Submitted | life.Stopping):
                 self._undo(task, news.why, now)
         else:
-            running.observe(task, news, now)
+            self._running.observe(task, news, now)
 
     # Decisions
 
@@ -345,9 +342,8 @@ class Scheduler:
         """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
         spec = task.spec
         if outcome is Outcome.OK and not (task.dependents or spec.needs):
-            seq = task.seq
-            self._events.append(new(ev.JobEnded, (now, seq, outcome, task.attempts, False, "", "")))
-            del self.tasks[seq]
+            self._log.events.append(new(ev.JobEnded, (now, task.seq, outcome, task.attempts, False, "", "")))
+            del self.tasks[task.seq]
             if spec.id:
                 self.graph.record_outcome(task, outcome, allowed=False)
             if self._halting.rule is not None:

@@ -200,7 +200,7 @@ class StartPolicy:
 
     def __init__(
         self,
-        ready: ReadyQueue[Task],
+        ready: ReadyQueue,
         running: ActiveAttempts,
         log: Decision,
         pace: StartRateLimiter,

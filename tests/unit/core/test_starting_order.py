@@ -4,7 +4,7 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.core.starting_order import MIN_REBUILD_SIZE, StartingOrder
+from pqrun.core.ready_queue import MIN_REBUILD_SIZE, StartingOrder
 
 ENTRIES = some.tuples(some.integers(-3, 0), some.integers(-5, 20))
 
