@@ -146,12 +146,13 @@ class QueueRuntime:
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
         self._forks = _forks
+        self._listened = False
         clock = SystemClock()
         patience = STARVED_TIMEOUT_SECONDS
         self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=patience, remembers_ended=0)
         self.admission = Admission(
             config, clock, self.scheduler, handles,
-            open_commands=self._make_room_for_commands, knock=self._notify, cancel=self._cancel_job_of, listened=lambda: self.subscribers.thread is not None,
+            open_commands=self._make_room_for_commands, knock=self._notify, cancel=self._cancel_job_of, listened=lambda: self._listened,
         )  # fmt: skip
         self.subscribers = Subscribers(self._caught_up)
         self.engine = Engine(
@@ -236,9 +237,11 @@ class QueueRuntime:
         """Add a listener; return the function that removes the listener.
 
         From now on each handler call reports its start at once, and those that have started report it
-        now. Without listeners a start is reported together with the end, which saves a turn.
+        now. Without listeners a start is reported together with the end, which saves a turn, and jobs share specs.
         """
         self._calls.at_once = True
+        self._listened = True
+        self.engine.turn(request=_nothing)  # the listener must not hear of a turn that began before
         end = self.subscribers.add(listener)
         self._ask_who_began()
         self.engine.post()

@@ -153,6 +153,27 @@ def test_calls_share_a_spec_but_a_listener_sees_each_with_its_id_and_its_setting
     assert [(spec.id, spec.priority, spec.retry.max) for spec in changed] == [("early", 3, 2), ("a", 0, 1)]
 
 
+def test_a_listener_that_comes_in_the_middle_of_a_turn_hears_no_job_without_its_id(make_queue, monkeypatch):
+    heard, threads = [], []
+    queue = make_queue(echo)
+    add = queue._runtime.scheduler.add
+
+    def add_slowly(specs, now):
+        numbers = add(specs, now)
+        if not threads:
+            threads.append(threading.Thread(target=queue.subscribe, args=(heard.extend,)))
+            threads[0].start()
+            threads[0].join(0.2)  # it waits for the end of this turn
+        return numbers
+
+    monkeypatch.setattr(queue._runtime.scheduler, "add", add_slowly)
+    queue.enqueue(Job("first")).result(30)
+    threads[0].join(30)
+    queue.enqueue(Job("second")).result(30)
+    queue.shutdown(30)
+    assert [event.spec.id for event in heard if isinstance(event, ev.JobAdded)] == ["second"]
+
+
 def test_a_program_with_thousands_of_different_timeouts_keeps_few_specs(make_queue):
     queue = make_queue(echo, max_queue_size=10_000)
     queue.enqueue_many(Job(timeout=1000 + n / 8) for n in range(2 * MAX_SHARED_SPECS + 5))
