@@ -132,34 +132,42 @@ def _traced(directory: Path, name: str, slots: int) -> tuple[Counter[tuple[str, 
 def count() -> None:
     """Run pqrun in this process and write its counts to the file that is the first argument."""
     target = sys.argv.pop(1)
-    opcodes: Counter[tuple[str, str, str]] = Counter()
-    calls: Counter[tuple[str, str, str]] = Counter()
+    tracer = Tracer()
 
-    def trace(frame: FrameType, _event: str, _arg: Any) -> Any:
+    def leave(code: int) -> None:
+        sys.settrace(None)
+        threading.settrace(None)
+        Path(target).write_text(json.dumps([list(part.items()) for part in (tracer.opcodes, tracer.calls)]))
+        end(code)
+
+    from pqrun.cli.main import entry
+
+    end, os._exit = os._exit, leave  # type: ignore[assignment]
+    threading.settrace(tracer.trace)
+    sys.settrace(tracer.trace)
+    entry()
+
+
+class Tracer:
+    """A trace function that counts opcodes and calls by thread, module and function."""
+
+    def __init__(self) -> None:
+        self.opcodes: Counter[tuple[str, str, str]] = Counter()
+        self.calls: Counter[tuple[str, str, str]] = Counter()
+
+    def trace(self, frame: FrameType, _event: str, _arg: Any) -> Any:
+        """Count this call, and the opcodes of its frame."""
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        code = frame.f_code
+        code, opcodes = frame.f_code, self.opcodes
         module = code.co_filename.removeprefix(f"{_root()}/").rpartition("site-packages/")[2]
         key = (threading.current_thread().name, module, code.co_qualname)
-        calls[key] += 1
+        self.calls[key] += 1
 
         def inside(_frame: FrameType, event: str, _arg: Any) -> Any:
             opcodes[key] += event == "opcode"
             return inside
 
         return inside
-
-    def leave(code: int) -> None:
-        sys.settrace(None)
-        threading.settrace(None)
-        Path(target).write_text(json.dumps([list(part.items()) for part in (opcodes, calls)]))
-        end(code)
-
-    from pqrun.cli.main import entry
-
-    end, os._exit = os._exit, leave  # type: ignore[assignment]
-    threading.settrace(trace)
-    sys.settrace(trace)
-    entry()
 
 
 def _can_strace() -> bool:

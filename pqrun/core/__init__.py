@@ -17,7 +17,7 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     errors            the exceptions for expected failures, and the exit codes of a run
     task              one unfinished job: its spec, its state, its place in the queue
     scheduler         takes in requests and notices, decides
-    ready_queue       the heap of ready jobs, parked jobs, pools, the starvation guard
+    ready_queue       the ready jobs in starting order, parked jobs, pools, the starvation guard
     attempts          the attempts that hold slots, and their timers
     admission         the way of a job into the queue: needs met, not held, its time has come
     median_timeout    a time limit by the median of the jobs that succeeded (`--median-timeout`)

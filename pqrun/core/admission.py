@@ -55,20 +55,26 @@ class JobAdmission:
         self._backlog = backlog
         self._alarms = alarms
         self._log = log
+        self._events = log.events
         self._end = end
 
     # The way in
 
     def admit(self, fresh: list[Task], now: float) -> None:
         """Admit new or restored tasks: register all, connect their needs, enqueue those that are ready."""
+        tasks, graph, needy = self._tasks, self._graph, []
         for task in fresh:
-            self._tasks[task.seq] = task
-            self._graph.name(task)
-            self._backlog.came(task)
+            tasks[task.seq] = task
+            spec = task.spec
+            if spec.id:
+                graph.name(task)
+            if spec.needs:
+                needy.append(task)
+        self._backlog.came(*fresh)
         if self._ready.limited_tags:
             for task in fresh:
                 self._ready.reshape(task)
-        never = self._connect([task for task in fresh if task.spec.needs])
+        never = self._connect(needy) if needy else {}
         for task in fresh:
             state = task.state
             if type(state) is life.Pending and not (task.unmet or never):
@@ -101,7 +107,8 @@ class JobAdmission:
 
     def enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         """Put a job whose needs are met into the queue, or let it wait until its time has come."""
-        if task.spec.not_before is not None and self._delay(task, now):
+        spec = task.spec
+        if spec.not_before is not None and self._delay(task, now):
             return
         attempt = task.attempts + 1
         task.state = life.enqueue(state, attempt, now)
@@ -111,7 +118,7 @@ class JobAdmission:
             self.delayed.pop(task.seq, None)
         else:
             self._ready.enter(task, again=task.place < 0)
-        self._log.events.append(new(ev.JobQueued, (now, task.seq, attempt, task.spec.priority)))
+        self._events.append(new(ev.JobQueued, (now, task.seq, attempt, spec.priority)))
 
     def restore(self, tasks: list[Task], now: float) -> None:
         """Admit the jobs of an earlier process of the run, in the states and places that they had."""

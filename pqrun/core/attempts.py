@@ -6,7 +6,7 @@ No clock, process or file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,12 +43,11 @@ MIN_REBUILD_SIZE = 64
 class TimerHeap:
     """A heap of timers. A timer is valid only while its job is still in the state object that set the timer.
 
-    `state_of` returns the present state of a job by number, or None if the job has ended. `heap`: all timers, valid
-    or stale.
+    `tasks`: the unfinished jobs by number. `heap`: all timers, valid or stale.
     """
 
-    def __init__(self, state_of: Callable[[int], State | None]) -> None:
-        self._state_of = state_of
+    def __init__(self, tasks: Mapping[int, Task]) -> None:
+        self._tasks = tasks
         self.heap: list[tuple[float, int, int, State]] = []
         self._order = 0
         self._rebuild_at = MIN_REBUILD_SIZE
@@ -78,7 +77,8 @@ class TimerHeap:
         return self.heap[0][0] if self.heap else inf
 
     def _stale(self, alarm: tuple[float, int, int, State]) -> bool:
-        return self._state_of(alarm[2]) is not alarm[3]
+        task = self._tasks.get(alarm[2])
+        return task is None or task.state is not alarm[3]
 
 
 MAX_UNCOUNTED_LOSSES = 20
@@ -121,6 +121,7 @@ class ActiveAttempts:
         self._log = log
         self._seed = seed
         self._random: Random | None = None
+        self._events, self._acts = log
 
     @property
     def awaits_starts(self) -> bool:
@@ -129,10 +130,12 @@ class ActiveAttempts:
 
     def submit(self, task: Task, slots: int, now: float) -> None:
         """Take the task's next attempt from the queue into `slots` slots, and append its start command."""
-        assert type(task.state) is life.Queued
+        state = task.state
+        assert type(state) is life.Queued
         seq, spec = task.seq, task.spec
-        task.state = state = life.submit(task.state)
-        task.attempts = attempt = state.attempt
+        attempt, since = state
+        task.state = submitted = life.submit(state)
+        task.attempts = attempt
         task.held = slots
         shares: tuple[tuple[str, str], ...] = ()
         if task.shape[1]:
@@ -140,11 +143,12 @@ class ActiveAttempts:
             shares = task.shares[len(task.shares) - len(spec.pools) :]  # the others are limits of tags
         self.used += slots
         self.tasks[seq] = task
-        self._log.events.append(new(ev.AttemptSubmitted, (now, seq, attempt, now - state.since)))
-        if spec.timeout is not None:
-            self._alarms.set(now + spec.timeout, seq, state)
+        self._events.append(new(ev.AttemptSubmitted, (now, seq, attempt, now - since)))
+        timeout = spec.timeout
+        if timeout is not None:
+            self._alarms.set(now + timeout, seq, submitted)
         last = attempt + spec.retry.max - task.retries
-        self._log.acts.append(new(Attempt, (new(AttemptId, (seq, attempt)), spec, last, shares)))
+        self._acts.append(new(Attempt, (new(AttemptId, (seq, attempt)), spec, last, shares)))
 
     def started(self, task: Task, news: nw.ProcessStarted) -> None:
         """Record that the executor has started the attempt, and set the timer of its timeout."""
@@ -291,9 +295,9 @@ class ActiveAttempts:
         self, task: Task, news: nw.ProcessFinished, now: float, counted: CountedAs, asked: StopReason | None
     ) -> None:
         self._release(task)
-        # From `began` to `where`, the notice has the fields of the event.
-        end = (now, *news.key, counted, news.exit, asked, *news[3:9])
-        self._log.events.append(new(ev.AttemptEnded, end))
+        (seq, attempt), exit, _, began, ended, usage, said, output, where, _ = news
+        end = (now, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where)
+        self._events.append(new(ev.AttemptEnded, end))
 
     def _release(self, task: Task) -> None:
         del self.tasks[task.seq]

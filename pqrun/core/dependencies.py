@@ -35,9 +35,10 @@ class DependencyGraph:
 
     def name(self, task: Task) -> None:
         """Register the task under its id. An ended job with the same id can no longer be found."""
-        if task.spec.named or task.spec.id != str(task.seq):  # other jobs are found by their number
-            self._ids[task.spec.id] = task.seq
-            self._ended.pop(task.spec.id, None)
+        spec = task.spec
+        if spec.named or spec.id != str(task.seq):  # other jobs are found by their number
+            self._ids[spec.id] = task.seq
+            self._ended.pop(spec.id, None)
 
     def find(self, job_id: str) -> Task | None:
         """Return the unfinished job with this id, or None."""

@@ -190,6 +190,7 @@ class Command(NamedTuple):
 class JobSpec(NamedTuple):
     """The description of a job as its author wrote it. Times in seconds; None means no limit.
 
+    `id` is empty in a spec that several jobs share: no job can need them, and they are found by their numbers alone.
     The core never looks into `work`: it is a `Command` for a child process, or the work of another
     executor. `named` is false if the job has no id of its own; its id is then its number. `label` stands in
     front of each line of its output instead of the id. `not_before`: seconds since the epoch, on the wall clock.

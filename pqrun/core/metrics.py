@@ -115,7 +115,7 @@ class MetricsCollector:
         self._queued[seq] = self._entry
 
     def _submit(self, event: ev.AttemptSubmitted) -> None:
-        seq, waited = event.seq, event.waited
+        _, seq, _, waited = event
         self.dequeued += 1
         self.active += 1
         self.waited += waited
@@ -132,13 +132,14 @@ class MetricsCollector:
         self._queued[event.seq] = entry
 
     def _end_attempt(self, event: ev.AttemptEnded) -> None:
+        at, seq, _, counted, _, asked, began, ended, _, _, _, _ = event
         self.active -= 1
-        self._submitted.pop(event.seq, None)
-        self.counts[event.counted] += 1
-        if event.asked in _TIME_LIMITS:
+        self._submitted.pop(seq, None)
+        self.counts[counted] += 1
+        if asked is not None and asked in _TIME_LIMITS:
             self.attempts_timeout += 1
-        self.last_end = event.at
-        seconds = event.ended - event.began
+        self.last_end = at
+        seconds = ended - began
         self.processed += seconds
         # Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
         self._durations[round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP)] += 1

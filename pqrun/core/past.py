@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from pqrun.core.job import Command, JobSpec, Outcome, Pool, is_gone
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
-from pqrun.core.ready_queue import ReadyJob, ReadyQueue, ShapeHead
+from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.task import Task
 
 MAX_MILLISECONDS: Final = 10**13
@@ -120,14 +120,13 @@ class EarlierRuns(NamedTuple):
 class LongestFirstQueue(ReadyQueue):
     """The ready jobs, of equals in urgency the one that took longest before; then first come, first served."""
 
-    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead], past: KnownDurations) -> None:
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, Task], past: KnownDurations) -> None:
         super().__init__(pools, known)
         self._past = past
 
-    def enter(self, job: ReadyJob, *, again: bool = False) -> None:
+    def enter(self, job: Task, *, again: bool = False) -> None:
         """Put a job in the queue by its expected time; with `again`, at the place that it had before."""
         if not again:
-            assert isinstance(job, Task)
             job.place = MAX_MILLISECONDS - round(1000 * self._past.estimate(job.spec))
         super().enter(job, again=True)
 

@@ -1,23 +1,73 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """[hot path] The queue of ready jobs: decides which of them may start next. No clock, process or file.
 
-One heap of small tuples holds the jobs in starting order. A job that lacks slots or pool units is
-parked with all jobs of the same shape (slots and pools), and is looked at again only when the
-resource that it lacks is freed. So every operation takes O(log n) for n queued jobs.
+A `StartingOrder` holds the places of the jobs. A job that lacks slots or pool units is parked with all jobs of the
+same shape (slots and pools), and is looked at again only when the resource that it lacks is freed. So every operation
+takes O(log n) for n queued jobs, and the usual ones less.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush
-from typing import Protocol
 
-from pqrun.core.job import TAG_POOL, Pool
+from pqrun.core.job import TAG_POOL, JobSpec, Pool
+from pqrun.core.task import Task
 
 MAX_SKIPS = 100
-
 Entry = tuple[int, int, int]
+"""The place of a job: its urgency with the sign changed, its number within that urgency, and its own number."""
+MIN_REBUILD_SIZE = 64
+
+
+class StartingOrder:
+    """A priority queue of entries, of which the smallest comes first.
+
+    Most jobs come in the order in which they start: each behind all others of its urgency. So each urgency has a line,
+    where both ends take the same time whatever the length. A heap holds only what comes out of order (retries, jobs
+    moved to the front, jobs ordered by their durations). A heap of 20,000 jobs takes 15 comparisons for each job, of
+    tuples that no cache of the processor holds.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[int, deque[Entry]] = {}
+        self._levels: list[int] = []  # of the lines that are not empty, in order
+        self._strays: list[Entry] = []
+
+    def push(self, entry: Entry) -> None:
+        """Add an entry."""
+        line = self._lines.get(entry[0])
+        if line and line[-1] < entry:
+            line.append(entry)
+        elif line:
+            heappush(self._strays, entry)
+        else:
+            self._lines.setdefault(entry[0], deque()).append(entry)
+            insort(self._levels, entry[0])
+
+    def pop(self) -> Entry | None:
+        """Remove and return the smallest entry, None if there is none."""
+        levels, strays = self._levels, self._strays
+        if levels:
+            line = self._lines[levels[0]]
+            if not strays or line[0] < strays[0]:
+                entry = line.popleft()
+                if not line:
+                    del levels[0]
+                return entry
+        return heappop(strays) if strays else None
+
+    def drop_stale(self, most: int, is_valid: Callable[[Entry], bool]) -> None:
+        """Drop the entries that are not valid, if there are more than `most` in all and more than `MIN_REBUILD_SIZE`."""
+        size = len(self._strays) + sum(map(len, self._lines.values()))
+        if size > most and size > MIN_REBUILD_SIZE:
+            lines = {level: deque(filter(is_valid, line)) for level, line in self._lines.items()}
+            self._lines = {level: line for level, line in lines.items() if line}
+            self._levels = sorted(self._lines)
+            self._strays = list(filter(is_valid, self._strays))
+            heapify(self._strays)
 
 
 class StarvationGuard:
@@ -74,40 +124,6 @@ class StarvationGuard:
 SLOTS = ""
 
 Shape = tuple[int, tuple[tuple[str, int], ...]]
-
-
-class ResourceRequest(Protocol):
-    """The slots and pool units that a job needs, and its tags, which may be limited."""
-
-    @property
-    def slots(self) -> int: ...
-    @property
-    def pools(self) -> tuple[tuple[str, int], ...]: ...
-    @property
-    def tags(self) -> tuple[str, ...]: ...
-
-
-class ShapeHead(Protocol):
-    """The heap's view of a job: its place in the queue and its shape (slots and pools)."""
-
-    seq: int
-    entry: Entry | None
-    shape: Shape
-
-
-class ReadyJob(ShapeHead, Protocol):
-    """A job that enters the queue: its urgency, and the resources that it needs now.
-
-    `shares` are the units that its attempt uses, one for each pool in its shape.
-    """
-
-    place: int
-    shares: tuple[tuple[str, str], ...]
-
-    @property
-    def urgency(self) -> int: ...
-    @property
-    def spec(self) -> ResourceRequest: ...
 
 
 class Pools:
@@ -170,9 +186,9 @@ class ReadyQueue:
     guards need not be asked. `limited_tags`: of the jobs with such a tag, each needs a unit of the tag's pool.
     """
 
-    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, Task]) -> None:
         self.pools = Pools(pools)
-        self._heap: list[Entry] = []
+        self._order = StartingOrder()
         self._known = known
         self.count = 0
         self._parked: dict[Shape, list[Entry]] = {}
@@ -186,7 +202,7 @@ class ReadyQueue:
     def __len__(self) -> int:
         return self.count
 
-    def change(self, job: ReadyJob, *, front: bool) -> None:
+    def change(self, job: Task, *, front: bool) -> None:
         """Update a job that has changed. With `front`, move it before its equals, now or when it enters."""
         if front:
             self.places += 1
@@ -198,12 +214,12 @@ class ReadyQueue:
         if queued:
             self.enter(job, again=True)
 
-    def reshape(self, job: ReadyJob) -> None:
+    def reshape(self, job: Task) -> None:
         """Have a job need what its spec and the limits of its tags say now. A job that has units keeps them."""
         if self._shape_of(job.spec) != job.shape:
             self.change(job, front=False)
 
-    def limit_tag(self, tag: str, size: int, running: Iterable[tuple[ReadyJob, bool]]) -> None:
+    def limit_tag(self, tag: str, size: int, running: Iterable[tuple[Task, bool]]) -> None:
         """Let `size` jobs with a tag run at a time, or with 0 any number. Units in use stay in use.
 
         `running`: each job that holds slots, and whether it has the tag. All other jobs with the tag must be
@@ -225,49 +241,49 @@ class ReadyQueue:
         self.limited_tags = frozenset(self.pools.tag_limits())
         self.resource_freed(name)
 
-    def _set_shape(self, job: ReadyJob) -> None:
+    def _set_shape(self, job: Task) -> None:
         shape = self._shape_of(job.spec)
         if job.shape != shape and not job.shares:  # keep the tuple that most jobs share, to save memory
             job.shape = shape
 
-    def _shape_of(self, spec: ResourceRequest) -> Shape:
+    def _shape_of(self, spec: JobSpec) -> Shape:
         if self.limited_tags.isdisjoint(spec.tags):
             return (spec.slots, spec.pools)
         limits = tuple((TAG_POOL + tag, 1) for tag in dict.fromkeys(spec.tags) if tag in self.limited_tags)
         return (spec.slots, limits + spec.pools)
 
-    def enter(self, job: ReadyJob, *, again: bool = False) -> None:
+    def enter(self, job: Task, *, again: bool = False) -> None:
         """Put a job in the queue, behind its equals; with `again`, at the place that it had before."""
         if not again:
             self.places += 1
             job.place = self.places
-        self.push(job, (-job.urgency, job.place, job.seq))
+        self.count += 1
+        job.entry = entry = (-job.urgency, job.place, job.seq)
+        self._order.push(entry)
 
-    def move(self, jobs: Iterable[ReadyJob]) -> None:
+    def move(self, jobs: Iterable[Task]) -> None:
         """Move jobs whose urgency has changed. A job that is not in the queue stays out."""
         for job in jobs:
             if job.entry is not None:
                 self.push(job, (-job.urgency, job.place, job.seq))
 
-    def push(self, job: ShapeHead, entry: Entry) -> None:
+    def push(self, job: Task, entry: Entry) -> None:
         """Put a job at this place, whether it is in the queue or not."""
         self.count += job.entry is None
         job.entry = entry
-        heappush(self._heap, entry)
+        self._order.push(entry)
 
-    def remove(self, job: ShapeHead) -> None:
-        """Remove a job from the queue. Its tuples in the heaps become stale and are dropped later."""
+    def remove(self, job: Task) -> None:
+        """Remove a job from the queue. Its entries become stale and are dropped later."""
         self.count -= 1
         job.entry = None
         if self.passed_over:
             self._by_slots.forget(job.seq)
             self._by_pools.forget(job.seq)
             self._unpark_next(job.shape)
-        if len(self._heap) > 64 and len(self._heap) > 4 * self.count:
-            self._heap = [entry for entry in self._heap if self._valid(entry)]
-            heapify(self._heap)
+        self._order.drop_stale(4 * self.count, self._valid)
 
-    def give_back(self, job: ReadyJob) -> None:
+    def give_back(self, job: Task) -> None:
         """Free the slots and pool units of an attempt that ended."""
         taken = job.shares
         if taken:
@@ -283,13 +299,15 @@ class ReadyQueue:
             for shape in self._parked_by_resource.pop(resource, ()):
                 self._unpark_next(shape)
 
-    def take(self, capacity: int, free: int) -> ShapeHead | None:
+    def take(self, capacity: int, free: int) -> Task | None:
         """Remove and return the next job that may start with `free` of `capacity` slots, or None."""
         if self.passed_over:
             self._by_slots.refresh()
             self._by_pools.refresh()
-        while free > 0 and self._heap:
-            entry = heappop(self._heap)
+        if free <= 0:
+            return None
+        order = self._order
+        while entry := order.pop():
             job = self._known.get(entry[2])
             if job is None or job.entry is not entry:  # stale
                 continue
@@ -298,18 +316,23 @@ class ReadyQueue:
             if self.passed_over and lack is None:
                 lack = self._reserved_for_another(entry, job, capacity, free)
                 if lack == SLOTS:  # the free slots are reserved, so no job behind this one may start
-                    heappush(self._heap, entry)
+                    order.push(entry)
                     return None
             if lack is not None:
                 self._park(job, entry, lack)
                 continue
             if self.passed_over:
                 self._count_start(job)
-            self.remove(job)
+                self.remove(job)
+            else:
+                self.count = count = self.count - 1
+                job.entry = None
+                if not count & 63:  # now and then
+                    order.drop_stale(4 * count, self._valid)
             return job
         return None
 
-    def _count_start(self, job: ShapeHead) -> None:
+    def _count_start(self, job: Task) -> None:
         """Count a start, and unpark all shapes if the reservation was for this job."""
         if self._by_slots.start(job.seq) | self._by_pools.start(job.seq):
             self.resource_freed(*list(self._parked_by_resource))
@@ -322,21 +345,21 @@ class ReadyQueue:
         job = self._known.get(entry[2])
         return job is not None and job.entry is entry
 
-    def _missing_resource(self, job: ShapeHead, capacity: int, free: int) -> str | None:
+    def _missing_resource(self, job: Task, capacity: int, free: int) -> str | None:
         """Return the resource of which too little is free for the job, or None."""
         slots, pools = job.shape
         if slots > free and min(slots, capacity) > free:
             return SLOTS
         return self._missing_pool(job) if pools else None
 
-    def _missing_pool(self, job: ShapeHead) -> str | None:
+    def _missing_pool(self, job: Task) -> str | None:
         """Return the pool of which too little is free for the job, or None."""
         for name, count in job.shape[1]:
             if self.pools.free.get(name, 0) < count:
                 return name
         return None
 
-    def _reserved_for_another(self, entry: Entry, job: ShapeHead, capacity: int, free: int) -> str | None:
+    def _reserved_for_another(self, entry: Entry, job: Task, capacity: int, free: int) -> str | None:
         """Return the resource that is free but reserved for a job before this place, or None."""
         if not (self._by_slots.reserved_for or self._by_pools.reserved_for):
             return None
@@ -353,12 +376,12 @@ class ReadyQueue:
             return None
         return SLOTS if self._missing_resource(other, capacity, free) == SLOTS else None
 
-    def _before(self, entry: Entry, seq: int) -> ShapeHead | None:
+    def _before(self, entry: Entry, seq: int) -> Task | None:
         """Return the job number `seq` if its place is before `entry`, else None."""
         other = self._known.get(seq)
         return other if other is not None and other.entry is not None and other.entry < entry else None
 
-    def _park(self, job: ShapeHead, entry: Entry, lack: str) -> None:
+    def _park(self, job: Task, entry: Entry, lack: str) -> None:
         """Park a job with the others of its shape until the resource that it lacks is freed."""
         self.passed_over = True
         (self._by_slots if lack == SLOTS else self._by_pools).count_skip(job.seq)
@@ -366,12 +389,12 @@ class ReadyQueue:
         heappush(self._parked.setdefault(job.shape, []), entry)
 
     def _unpark_next(self, shape: Shape) -> None:
-        """Return the best parked job of this shape to the heap."""
+        """Return the best parked job of this shape to its place."""
         parked = self._parked.get(shape)
         while parked:
             entry = heappop(parked)
             if self._valid(entry):
-                heappush(self._heap, entry)
+                self._order.push(entry)
                 break
         if parked is not None and not parked:
             del self._parked[shape]

@@ -79,7 +79,7 @@ class Scheduler:
         self.jobs = 0
         self.reopened = 0
         self._log = Decision([], [])
-        self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
+        self._alarms = TimerHeap(self.tasks)
         self.admission = JobAdmission(
             self.tasks, self.graph, self.ready, self.backlog, self._alarms, self._log, self._drop
         )
@@ -149,7 +149,7 @@ class Scheduler:
         self.jobs += len(fresh)
         self._log.events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
         self.admission.admit(fresh, now)
-        return [task.seq for task in fresh]
+        return list(range(self.jobs - len(fresh) + 1, self.jobs + 1))
 
     def restore(self, restart: RestoredState, now: float) -> None:
         """Continue the run from the state that an earlier process left."""
@@ -241,7 +241,6 @@ class Scheduler:
         task = self.ready.take(max(self._starts.slots, 1), max(self._starts.slots, 1))
         if task is None:
             return None
-        assert isinstance(task, Task)
         self._log.events.append(ev.JobRemoved(now, task.seq))
         self.backlog.left(task)
         del self.tasks[task.seq]
@@ -340,10 +339,12 @@ class Scheduler:
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
-        if outcome is Outcome.OK and not (task.dependents or task.spec.needs):
+        spec = task.spec
+        if outcome is Outcome.OK and not (task.dependents or spec.needs):
             self._log.events.append(new(ev.JobEnded, (now, task.seq, outcome, task.attempts, False, "", "")))
             del self.tasks[task.seq]
-            self.graph.record_outcome(task, outcome, allowed=False)
+            if spec.id:
+                self.graph.record_outcome(task, outcome, allowed=False)
             if self._halting.rule is not None:
                 self._count_for_halt(outcome, now, allowed=False)
             return

@@ -180,9 +180,11 @@ class Backlog:
         """The number of waiting jobs that clients added."""
         return self._counts[ADDED]
 
-    def came(self, task: Task) -> None:
-        """Count a job that waits for its first start, or for another one."""
-        self._counts[task.origin] += 1
+    def came(self, *tasks: Task) -> None:
+        """Count jobs that wait for their first start, or for another one."""
+        counts = self._counts
+        for task in tasks:
+            counts[task.origin] += 1
 
     def left(self, task: Task) -> None:
         """Uncount a job that was started, or never will be."""
@@ -235,8 +237,8 @@ class StartPolicy:
             task = ready.take(slots, slots - running.used)
             if task is None:
                 break
-            assert isinstance(task, Task)
-            running.submit(task, min(task.spec.slots, slots), now)
+            wanted = task.shape[0]
+            running.submit(task, wanted if wanted < slots else slots, now)
             self._backlog.left(task)
             if pace.limits:
                 pace.started(now)

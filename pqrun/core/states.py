@@ -168,9 +168,15 @@ def retry(state: Submitted | Running | Stopping | Unsettled, until: float) -> Wa
     return Waiting(state.attempt + 1, until)
 
 
+_OK_AT_ONCE = Finished(Outcome.OK, 1)
+
+
 def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) -> Finished:
     """End the job with the outcome of its last attempt."""
-    return new(Finished, (outcome, state.attempt))
+    attempt = state.attempt
+    if attempt == 1 and outcome is Outcome.OK:
+        return _OK_AT_ONCE  # the end of most jobs
+    return new(Finished, (outcome, attempt))
 
 
 def end_unstarted(

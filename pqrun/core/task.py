@@ -12,6 +12,9 @@ from pqrun.core.states import Pending, State
 ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
 """The shape of most jobs: one shared tuple, to save memory."""
 
+_PENDING = Pending()
+"""The state of each new job: one value for all."""
+
 
 class Task:
     """The record of one unfinished job. `origin`: how it came into the run (listed, streamed or added).
@@ -31,7 +34,7 @@ class Task:
         self.spec = spec
         self.origin = origin
         self.shape = ONE_SLOT if spec.slots == 1 and not spec.pools else (spec.slots, spec.pools)
-        self.state: State = Pending()
+        self.state: State = _PENDING
         self.urgency = spec.priority
         self.attempts = 0
         self.retries = 0

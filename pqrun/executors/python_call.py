@@ -74,16 +74,17 @@ class CallContext:
 
 
 class CallTask:
-    """One attempt at a call. Its `spec.work` is a `PythonCall`."""
+    """One attempt at a call. The result goes to its `PythonCall`."""
 
-    __slots__ = ("_attempt", "_began", "_calls", "_context", "_slot")
+    __slots__ = ("_attempt", "_began", "_calls", "_context", "_slot", "_work")
 
     output = None
     leader = 0
     stdin = None
 
-    def __init__(self, attempt: Attempt, calls: CallContext) -> None:
+    def __init__(self, attempt: Attempt, calls: CallContext, work: PythonCall) -> None:
         self._attempt = attempt
+        self._work = work
         self._calls = calls
         self._context = Context(calls.clock)
         self._began: float | None = None
@@ -107,8 +108,8 @@ class CallTask:
     def run(self, slot: int) -> ProcessFinished:
         """Call the handler and store what it returns or raises in the `PythonCall`."""
         calls, context = self._calls, self._context
-        key, spec = self._attempt.key, self._attempt.spec
-        work: PythonCall = spec.work
+        key, spec, _, _ = self._attempt
+        work = self._work
         clock = calls.clock
         began = clock.now()
         if context._cancelled:
@@ -130,7 +131,7 @@ class CallTask:
             )
             # The error refers to this frame and `work` to the error. Without this `del` the cycle would keep
             # both alive until the next garbage collection.
-            del self, spec, work, trace
+            del self, work, trace
         end = (key, exit, context._cancelled, began, clock.now(), NO_USAGE, said, None, "", "")
         return new(ProcessFinished, end)
 

@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The admission of jobs to a queue: checks, room, and blocking until there is room.
 
-While all slots are busy, `put` makes no turn: the jobs are collected, and the next turn of the engine
-queues all of them at once. Lock order: the engine's lock, then the lock of `Admission`.
+[hot path] While all slots are busy, `put` makes no turn: the jobs are collected, and the next turn of the
+engine queues all of them at once. Lock order: the engine's lock, then the lock of `Admission`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Condition, Lock
+from threading import Condition, Lock, RLock
 from typing import Any
 
-from pqrun.core.job import Command, JobSpec, RetryPolicy, new
+from pqrun.core.job import Command, JobSpec, Priority, RetryPolicy, new
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.clock import Clock
 from pqrun.library.config import Config, Job, QueueClosed, QueueFull, WaitDeadline
 from pqrun.library.futures import Handle, JobHandles
 
+MAX_SHARED_SPECS = 1000
+
 
 class Admission:
     """The entrance of a queue.
 
-    `knock` is called without a lock when jobs have been put in; `cancel` is called by a future's `cancel`.
+    `knock` is called without a lock when jobs have been put in, and told whether they are the first since the last
+    turn. `open_commands` is called before a shell job is put in. `cancel` is called by a future's `cancel`. `listened` says whether anybody gets the events of the queue.
     """
 
     def __init__(
@@ -31,18 +34,23 @@ class Admission:
         scheduler: Scheduler,
         handles: JobHandles,
         *,
-        knock: Callable[[], object],
+        open_commands: Callable[[], object],
+        knock: Callable[[bool], object],
         cancel: Callable[[Handle], object],
+        listened: Callable[[], bool],
     ) -> None:
         self._config = config
         self._clock = clock
         self._scheduler = scheduler
         self._handles = handles
+        self._open_commands = open_commands
         self._notify = knock
-        self._cancel = cancel
+        self._listened = listened
+        self.cancel = cancel
+        self.resolving = RLock()
         self._closed: BaseException | bool = False
-        self._arrived: list[tuple[JobSpec, Handle]] = []
-        self._usual: dict[int, tuple[Any, ...]] = {}
+        self._arrived: list[Handle] = []
+        self._specs: dict[tuple[Priority, float | None, int], JobSpec] = {}
         self._lock = Lock()
         self._room = Condition(self._lock)
         self._blocked = 0
@@ -52,16 +60,25 @@ class Admission:
 
         Raises `QueueClosed`, and `ValueError` for an invalid job. `timeout` in seconds.
         """
-        offers = [self._offer(job) for job in jobs]
+        handles = []
+        for job in jobs:
+            job.check()
+            key = (job.priority, job.timeout, job.max_retries)
+            spec = self._specs.get(key) or self._shared_spec(*key)
+            handles.append(handle := Handle(job, spec, self))
+            if isinstance(job.payload, Command):
+                self._open_commands()
+                handle.spec = own_spec(handle, job.payload)
         with self._lock:
-            done = self._admit(offers, 0, all_or_none=not block)
-        if done < len(offers):
+            first = not self._arrived
+            done = self._admit(handles, 0, all_or_none=not block)
+        if done < len(handles):
             if not block:
-                raise self._full(f"no room for {len(offers)} more")
-            self._wait_and_admit(offers, done, WaitDeadline(timeout))
-        elif offers:
-            self._notify()
-        return [handle for _, handle in offers]
+                raise self._full(f"no room for {len(handles)} more")
+            self._wait_and_admit(handles, done, WaitDeadline(timeout))
+        elif handles:
+            self._notify(first)
+        return handles
 
     def take_in(self, scheduler: Scheduler, now: float) -> None:
         """Queue the jobs that were put in since the last turn.
@@ -71,10 +88,16 @@ class Admission:
         if self._arrived:
             with self._lock:
                 arrived, self._arrived = self._arrived, []
-                numbers = scheduler.add([spec for spec, _ in arrived], now)
-                for number, (_, handle) in zip(numbers, arrived, strict=True):
+                if self._listened():
+                    for handle in arrived:
+                        if not handle.spec.id:
+                            handle.spec = own_spec(handle, handle)
+                by_seq = self._handles.by_seq
+                for handle, number in zip(
+                    arrived, scheduler.add([one.spec for one in arrived], now), strict=True
+                ):
                     handle.seq = number
-                    self._handles.by_seq[number] = handle
+                    by_seq[number] = handle
 
     def recheck(self) -> None:
         """Wake as many blocked `put` calls as there is room for. Called after each turn."""
@@ -97,24 +120,18 @@ class Admission:
     def _left(self) -> int:
         return self._config.max_queue_size - len(self._scheduler.backlog) - len(self._arrived)
 
-    def _offer(self, job: Job[Any]) -> tuple[JobSpec, Handle]:
-        job.check()
-        config = self._config
-        handle = Handle(job, self._cancel)
-        work = job.payload if isinstance(job.payload, Command) else handle
-        timeout = config.default_timeout if job.timeout is None else job.timeout
-        usual = self._usual.get(job.max_retries) or self._usual_fields(job.max_retries)
-        return new(JobSpec, (job.id, work, job.priority, timeout or None, *usual)), handle
-
-    def _usual_fields(self, retries: int) -> tuple[Any, ...]:
-        """Return the fields after `timeout` that all jobs with this number of retries share."""
+    def _shared_spec(self, priority: Priority, timeout: float | None, retries: int) -> JobSpec:
+        """Make the spec of all calls with these settings. It has neither an id nor work: a handle has both."""
         config = self._config
         policy = RetryPolicy(retries, config.retry_delay, config.backoff, max_delay=config.max_delay)
-        usual = JobSpec("", None, grace=config.grace, retry=policy)
-        self._usual[retries] = fields = usual[JobSpec._fields.index("timeout") + 1 :]
-        return fields
+        seconds = config.default_timeout if timeout is None else timeout
+        spec = JobSpec("", None, priority, seconds or None, grace=config.grace, retry=policy)
+        if len(self._specs) >= MAX_SHARED_SPECS:  # a program that computes its timeouts
+            self._specs.clear()
+        self._specs[priority, timeout, retries] = spec
+        return spec
 
-    def _admit(self, offers: Sequence[tuple[JobSpec, Handle]], done: int, *, all_or_none: bool) -> int:
+    def _admit(self, handles: Sequence[Handle], done: int, *, all_or_none: bool) -> int:
         """Admit the jobs that fit, beginning with number `done`; return how many are in then.
 
         The caller holds the lock. Raises `QueueClosed`, and `ValueError` for the id of an unfinished job.
@@ -122,47 +139,48 @@ class Admission:
         if self._closed:
             cause = None if self._closed is True else self._closed
             raise QueueClosed("the queue has failed" if cause else "the queue has been shut down") from cause
-        left = self._left()
-        if left < len(offers) - done:
+        left = self._config.max_queue_size - len(self._scheduler.backlog) - len(self._arrived)
+        if left < len(handles) - done:
             if all_or_none or left <= 0:
                 return done
-            offers = offers[: done + left]
-        fresh = offers[done:] if done else offers
+            handles = handles[: done + left]
+        fresh = handles[done:] if done else handles
         unfinished = self._handles.by_id
-        ids: set[str] = set()
-        for spec, _ in fresh:
-            if spec.id in unfinished or spec.id in ids:
-                raise ValueError(f"id: an unfinished job `{spec.id}` exists already")
-            ids.add(spec.id)
         now = self._clock.now()
         try:
-            for spec, handle in fresh:
-                unfinished[spec.id] = handle
+            for handle in fresh:
+                if unfinished.setdefault(handle.id, handle) is not handle:
+                    raise ValueError(f"id: an unfinished job `{handle.id}` exists already")
+            for handle in fresh:
                 handle.job.submitted_at = now
                 handle.job.retry_count = 0
             self._arrived += fresh
-        except BaseException:  # Ctrl-C in the main thread: without this the ids would stay taken for ever
-            for spec, _ in fresh:
-                unfinished.pop(spec.id, None)
+        except BaseException:  # also Ctrl-C in the main thread: else the ids would stay taken for ever
+            for handle in fresh:
+                if unfinished.get(handle.id) is handle:
+                    del unfinished[handle.id]
             raise
         return done + len(fresh)
 
-    def _wait_and_admit(
-        self, offers: Sequence[tuple[JobSpec, Handle]], done: int, deadline: WaitDeadline
-    ) -> None:
-        while done < len(offers):
+    def _wait_and_admit(self, handles: Sequence[Handle], done: int, deadline: WaitDeadline) -> None:
+        while done < len(handles):
             with self._lock:
                 self._blocked += 1
                 try:
                     in_time = self._room.wait_for(lambda: self._closed or self._left() > 0, deadline.left)
                 finally:
                     self._blocked -= 1
-                before, done = done, self._admit(offers, done, all_or_none=False)
+                first = not self._arrived
+                before, done = done, self._admit(handles, done, all_or_none=False)
             if done > before:
-                self._notify()
+                self._notify(first)
             elif not in_time:
-                accepted = [handle for _, handle in offers[:done]]
-                raise self._full(f"no room within {deadline.seconds} s", accepted)
+                raise self._full(f"no room within {deadline.seconds} s", handles[:done])
 
     def _full(self, why: str, accepted: Sequence[Handle] = ()) -> QueueFull:
         return QueueFull(f"the queue is full ({self._config.max_queue_size} jobs): {why}", accepted)
+
+
+def own_spec(handle: Handle, work: Command | Handle) -> JobSpec:
+    """Return the spec of one job with its id and its work: a command has them, and a listener sees them."""
+    return new(JobSpec, (handle.id, work, *handle.spec[2:]))

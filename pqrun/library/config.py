@@ -152,7 +152,9 @@ class Job(Generic[P]):
 
     def check(self) -> None:
         """Raise `ValueError`, which names the field, if a field is invalid. `enqueue` calls this again."""
-        _check_id(self.id)
+        job_id = self.id
+        if type(job_id) is not str or not 0 < len(job_id) <= MAX_ID_LENGTH or not job_id.isprintable():
+            _check_id(job_id)
         if type(self.priority) is not Priority:
             self.priority = as_priority(self.priority)
         if self.max_retries != 0 or type(self.max_retries) is not int:

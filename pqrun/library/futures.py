@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures._base import FINISHED, PENDING, RUNNING
+from contextlib import AbstractContextManager
 from itertools import compress
 from threading import Condition, current_thread, get_ident, main_thread
-from typing import Any
+from typing import Any, Protocol
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, Outcome
+from pqrun.core.job import Command, JobSpec, Outcome
 from pqrun.executors.local.embedded import ShellResult
 from pqrun.library.config import Job, JobFailed, JobTimeout, WaitDeadline
 
@@ -23,37 +25,91 @@ TAIL_BYTES = 500
 _HEARD: frozenset[type] = frozenset({ev.JobEnded, ev.JobDropped, ev.AttemptStopping})
 
 
+class HandleOwner(Protocol):
+    """What all futures of a queue share: the way to cancel a job, and the lock under which futures are resolved."""
+
+    @property
+    def cancel(self) -> Callable[[Handle], object]: ...
+    @property
+    def resolving(self) -> AbstractContextManager[bool]: ...
+
+
 class Handle(Future[Any]):
-    """The future of a job's result. `job` is the job that was added."""
+    """The future of a job's result. `job` is the job that was added, `spec` what the scheduler knows of it.
+
+    Most futures are resolved before anybody waits for them. So the condition of a `Future`, whose making costs as much
+    as all the rest, is made when a method of `Future` first asks for it. A lock of the queue decides whether the
+    condition or the result comes first.
+    """
 
     seq = 0
     started = False
     value: Any = None
     error: BaseException | None = None
+    _own_condition: Condition | None = None
+    # What `Future.__init__` gives to each future. Its two lists come with the condition.
+    _state = PENDING
+    _result = _exception = None
+    _waiters: list[Any] = []
+    _done_callbacks: list[Any] = []
 
-    def __init__(self, job: Job[Any], cancel: Callable[[Handle], object]) -> None:
-        super().__init__()
+    def __init__(self, job: Job[Any], spec: JobSpec, owner: HandleOwner) -> None:
         self.job = job
         self.id = job.id
-        self._ask_to_cancel = cancel
+        self.spec = spec
+        self._owner = owner
+
+    @property
+    def _condition(self) -> Condition:  # type: ignore[override]
+        if self._own_condition is None:
+            condition = Condition()
+            with self._owner.resolving:
+                if self._own_condition is None:
+                    self._waiters, self._done_callbacks = [], []
+                    self._own_condition = condition
+        return self._own_condition
+
+    def done(self) -> bool:
+        """Return whether the future has a result, or was cancelled."""
+        return self._state not in (PENDING, RUNNING)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the job's result or raise its exception. Wait for it for at most `timeout` seconds."""
+        if self._state == FINISHED and self._exception is None:
+            return self._result
+        try:
+            return super().result(timeout)
+        finally:
+            del self  # the traceback of the exception refers to this frame
 
     def cancel(self) -> bool:
         """Cancel the job, or ask it to end if it is running; return whether it is cancelled now."""
         if not self.done():
-            self._ask_to_cancel(self)
+            self._owner.cancel(self)
         return self.cancelled()
 
     def running(self) -> bool:
         """Return whether the job's first attempt has started and the job has not ended."""
         return self.started and not self.done()
 
+    def succeed(self) -> None:
+        """Resolve the future with the job's value. Runs the callbacks on the calling thread."""
+        with self._owner.resolving:
+            if self._own_condition is None:  # nobody waits, and there are no callbacks
+                if self._state == PENDING:
+                    self._result = self.value
+                    self._state = FINISHED
+                return
+        if not self.done():
+            self.set_result(self.value)
+
     def settle(self, outcome: Outcome) -> None:
-        """Resolve the future with the job's final outcome. Runs the callbacks on the calling thread."""
+        """Resolve the future of a job without success, unless it is resolved. Runs the callbacks on the calling thread."""
         value, error = self.value, self.error
         self.value = self.error = None
-        if outcome is Outcome.OK:
-            self.set_result(value)
-        elif outcome is Outcome.FAILED:
+        if self.done():
+            return
+        if outcome is Outcome.FAILED:
             self.set_exception(error or _failure(JobFailed, self.job, value))
         elif outcome is Outcome.TIMEOUT:
             self.set_exception(_failure(JobTimeout, self.job, value))
@@ -128,10 +184,11 @@ class JobHandles:
         self._look()
 
     def _hear(self, events: Sequence[ev.Event]) -> None:
+        handles = self.by_seq
         for event in compress(events, map(_HEARD.__contains__, map(type, events))):
             if type(event) is ev.AttemptStopping:
                 self._complain(event)
-            elif (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
+            elif (handle := handles.get(event.seq)) is not None:  # type: ignore[union-attr]
                 self._settle(handle, event.outcome)  # type: ignore[union-attr]
 
     def _look(self) -> None:
@@ -143,7 +200,9 @@ class JobHandles:
         # The id goes first, so that a callback can add another job with the same id.
         self.by_id.pop(handle.id, None)
         try:
-            if not handle.done():
+            if outcome is Outcome.OK:
+                handle.succeed()
+            else:
                 handle.settle(outcome or Outcome.CANCELLED)
         except BaseException as error:  # raised by a callback
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():

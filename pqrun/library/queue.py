@@ -24,6 +24,7 @@ from pqrun.core.task import Task
 from pqrun.engine.executor import JobStdin
 from pqrun.executors.local.open_stdin import NO_ROOM
 from pqrun.executors.python_call import Context
+from pqrun.library.admission import own_spec
 from pqrun.library.config import Config, Job, P, QueueEmpty, WaitDeadline, as_priority
 from pqrun.library.futures import Handle, JobHandles
 from pqrun.library.runtime import EventCallback, EventListener, QueueRuntime
@@ -140,7 +141,7 @@ class Queue(Generic[P]):
         A job that is not running is removed at once. A shell job that is running gets a signal, and is
         killed after the grace period. A running handler sees `context.cancelled` and has to return.
         """
-        return self._runtime.cancel(lambda scheduler: scheduler.find(job_id))
+        return self._runtime.cancel(lambda scheduler: self._find(scheduler, job_id))
 
     def send(self, job_id: str, data: bytes, *, end: bool = False) -> bool:
         """Send data to the standard input of a running shell job with `open_stdin`; `end` ends the input after it.
@@ -152,7 +153,7 @@ class Queue(Generic[P]):
         """
 
         def find(scheduler: Scheduler, now: float) -> JobStdin | None:
-            task = scheduler.find(job_id)
+            task = self._find(scheduler, job_id)
             if task is None:
                 return None
             work = task.spec.work
@@ -181,11 +182,13 @@ class Queue(Generic[P]):
         priority = as_priority(priority)
 
         def change(scheduler: Scheduler, now: float) -> bool:
-            task = scheduler.find(job_id)
+            task = self._find(scheduler, job_id)
             if task is None:
                 return False
-            scheduler.change(task, task.spec._replace(priority=priority), now, front=front)
-            self._handles.by_seq[task.seq].job.priority = priority
+            handle = self._handles.by_seq[task.seq]
+            spec = task.spec if task.spec.id else own_spec(handle, handle)
+            scheduler.change(task, spec._replace(priority=priority), now, front=front)
+            handle.job.priority = priority
             return True
 
         return self._runtime.ask(change)
@@ -272,7 +275,8 @@ class Queue(Generic[P]):
             self._runtime.stop(cancel=cancel)
         self._runtime.thread.join(deadline.left)
         if self._runtime.thread.is_alive():
-            names = ", ".join(task.spec.id for task in self._runtime.scheduler.running())
+            found = map(self._handles.by_seq.get, [task.seq for task in self._runtime.scheduler.running()])
+            names = ", ".join(handle.id for handle in found if handle is not None)
             raise TimeoutError(f"after {timeout} s these jobs still run: {names}")
         self._runtime.drop_unstarted()
         if not self._handles.wait(deadline):
@@ -282,11 +286,13 @@ class Queue(Generic[P]):
 
     # Internals
 
+    def _find(self, scheduler: Scheduler, job_id: str) -> Task | None:
+        """Return the unfinished job with this id, or None."""
+        handle = self._handles.by_id.get(job_id)
+        return None if handle is None else scheduler.tasks.get(handle.seq)
+
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
         self._runtime.refuse_forked()
-        for job in jobs:
-            if isinstance(job.payload, Command):
-                self._runtime.make_room_for_commands()
         return self._admission.put(jobs, block=block, timeout=timeout)
 
     def _refuse_inside(self, what: str) -> None:

@@ -120,6 +120,18 @@ SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
 STARVED_TIMEOUT_SECONDS = 60.0  # the program itself may free a thread or a process in this time
 
 
+_forks = 0
+"""How many forks lead from the process that loaded this module to this one: known without a system call."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 class QueueRuntime:
     """The parts of a queue that have to be opened and closed."""
 
@@ -133,12 +145,15 @@ class QueueRuntime:
         self._lock = Lock()
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
+        self._forks = _forks
+        self._listened = False
         clock = SystemClock()
         patience = STARVED_TIMEOUT_SECONDS
         self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=patience, remembers_ended=0)
         self.admission = Admission(
-            config, clock, self.scheduler, handles, knock=self._notify, cancel=self._cancel_job_of
-        )
+            config, clock, self.scheduler, handles,
+            open_commands=self._make_room_for_commands, knock=self._notify, cancel=self._cancel_job_of, listened=lambda: self._listened,
+        )  # fmt: skip
         self.subscribers = Subscribers(self._caught_up)
         self.engine = Engine(
             clock=clock,
@@ -168,7 +183,7 @@ class QueueRuntime:
         Every method of a queue checks this before it takes a lock: a lock that another thread held during the
         fork stays locked in the child for ever.
         """
-        if os.getpid() != self._process:
+        if self._forks != _forks:
             raise RuntimeError(
                 f"this queue belongs to process {self._process}, from which this process was forked; only that process "
                 "has its threads: make a new Queue here"
@@ -222,15 +237,17 @@ class QueueRuntime:
         """Add a listener; return the function that removes the listener.
 
         From now on each handler call reports its start at once, and those that have started report it
-        now. Without listeners a start is reported together with the end, which saves a turn.
+        now. Without listeners a start is reported together with the end, which saves a turn, and jobs share specs.
         """
         self._calls.at_once = True
+        self._listened = True
+        self.engine.turn(request=_nothing)  # the listener must not hear of a turn that began before
         end = self.subscribers.add(listener)
         self._ask_who_began()
         self.engine.post()
         return end
 
-    def make_room_for_commands(self) -> None:
+    def _make_room_for_commands(self) -> None:
         """Open the backend for shell jobs before the first of them is added. Later calls do nothing.
 
         Raises `OSError` if the directory for the output of shell jobs cannot be created.
@@ -270,11 +287,14 @@ class QueueRuntime:
                     atexit.unregister(self._at_exit)
                     self._backend.close()
 
-    def _notify(self) -> None:
-        """Tell the engine about new jobs: make a turn now if a slot is free, else wake the engine thread."""
+    def _notify(self, first: bool) -> None:
+        """Tell the engine about new jobs: make a turn now if a slot is free, else wake the engine thread.
+
+        While all slots are busy, only the first new job since the last turn wakes it. Each turn takes in all new jobs.
+        """
         if self._slots.busy < self._slots.capacity():
             self.engine.poke()
-        else:
+        elif first:
             self.engine.post()
 
     def _cancel_job_of(self, handle: Handle) -> None:
@@ -306,7 +326,7 @@ class QueueRuntime:
         handle.job.retry_count = attempt.key.attempt - 1
         if self._backend is not None and isinstance(attempt.spec.work, Command):
             return self._backend.task(attempt, handle)
-        return CallTask(attempt, self._calls)
+        return CallTask(attempt, self._calls, handle)
 
     def _drop_unstarted(self, scheduler: Scheduler, now: float) -> None:
         """Drop all jobs without a slot: queued jobs in starting order, then jobs that wait for a retry."""

@@ -252,7 +252,7 @@ class PythonCalls(Rig):
 
     def build(self):
         calls = CallContext(self._handle, SystemClock(), self)
-        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls), self)
+        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls, attempt.spec.work), self)
 
     def spec(self, kind, key):
         return JobSpec(kind, SimpleNamespace(job=kind, value=None, error=None))

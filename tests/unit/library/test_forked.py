@@ -74,3 +74,8 @@ def test_every_method_refuses_at_once_also_if_a_lock_was_held_at_the_fork():
 def test_a_child_that_leaves_the_block_of_the_queue_ends_nothing(leaving, code):
     lines = ["try:", f"    with queue: {leaving}", "except SystemExit as error:", "    os._exit(error.code)"]
     assert tell(("\n" + 8 * " ").join(lines)) == code
+
+
+def test_a_child_may_make_a_queue_of_its_own():
+    own = "new = Queue(lambda context, job: job.payload); code = new.enqueue(Job(payload=5)).result(30)"
+    assert tell(f"{own}; new.shutdown(); os._exit(code)") == 5
