@@ -56,6 +56,7 @@ class JobAdmission:
         self._alarms = alarms
         self._log = log
         self._end = end
+        self._queued = life.Queued(1, 0.0)
 
     # The way in
 
@@ -104,7 +105,9 @@ class JobAdmission:
         if task.spec.not_before is not None and self._delay(task, now):
             return
         attempt = task.attempts + 1
-        task.state = life.enqueue(state, attempt, now)
+        if self._queued != (attempt, now):  # jobs queued in one turn share one state, to save memory
+            self._queued = life.enqueue(state, attempt, now)
+        task.state = self._queued
         if isinstance(state, life.Waiting):
             self._ready.enter(task, again=task.place != 0)
             self._backlog.came(task)

@@ -238,10 +238,10 @@ class ReadyQueue:
 
     def enter(self, job: ReadyJob, *, again: bool = False) -> None:
         """Put a job in the queue, behind its equals; with `again`, at the place that it had before."""
-        if not again:
-            self.places += 1
-            job.place = self.places
-        self.push(job, (-job.urgency, job.place, job.seq))
+        seq = job.seq
+        if not again:  # any higher number will do; with that of the job, both are one object, to save memory
+            self.places = job.place = seq if seq > self.places else self.places + 1
+        self.push(job, (-job.urgency, job.place, seq))
 
     def move(self, jobs: Iterable[ReadyJob]) -> None:
         """Move jobs whose urgency has changed. A job that is not in the queue stays out."""
