@@ -181,7 +181,9 @@ class JobTable:
 
     def _started(self, event: ev.AttemptStarted) -> JobRow:
         at, seq, _, where = event
-        row: FullRow = self.rows[seq]  # type: ignore[assignment]  # full, because the job is running
+        row: FullRow = self.rows[seq]  # type: ignore[assignment]  # full, if the job is running
+        if not row.attempts:
+            row = self._full(seq)
         row.started = row.since = at
         row.where = "" if where.startswith("slot ") else host_name(where)
         return row
