@@ -57,6 +57,7 @@ class JobAdmission:
         self._log = log
         self._events = log.events
         self._end = end
+        self._queued = life.Queued(1, 0.0)
 
     # The way in
 
@@ -111,7 +112,9 @@ class JobAdmission:
         if spec.not_before is not None and self._delay(task, now):
             return
         attempt = task.attempts + 1
-        task.state = life.enqueue(state, attempt, now)
+        if self._queued != (attempt, now):  # jobs queued in one turn share one state, to save memory
+            self._queued = life.enqueue(state, attempt, now)
+        task.state = self._queued
         if isinstance(state, life.Waiting):
             self._ready.enter(task, again=task.place != 0)
             self._backlog.came(task)

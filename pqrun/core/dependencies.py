@@ -30,18 +30,23 @@ class DependencyGraph:
         self.remembers_ended = remembers_ended
         self._forgotten = 0
         self._tasks = tasks
-        self._ids: dict[str, int] = {}
+        self._ids: dict[str, int] | None = None  # made when a job is first looked for: most runs never ask
         self._ended: dict[str, tuple[Outcome, bool]] = {}
 
     def name(self, task: Task) -> None:
         """Register the task under its id. An ended job with the same id can no longer be found."""
         spec = task.spec
         if spec.named or spec.id != str(task.seq):  # other jobs are found by their number
-            self._ids[spec.id] = task.seq
+            if self._ids is not None:
+                self._ids[spec.id] = task.seq
             self._ended.pop(spec.id, None)
 
     def find(self, job_id: str) -> Task | None:
         """Return the unfinished job with this id, or None."""
+        if self._ids is None:
+            self._ids = {}
+            for unfinished in self._tasks.values():
+                self.name(unfinished)
         seq = self._ids.get(job_id)
         if seq is None and job_id.isdecimal():
             task = self._tasks.get(int(job_id))
@@ -148,7 +153,8 @@ class DependencyGraph:
 
     def forget(self, task: Task) -> None:
         """Remove the task's id, because the job was removed from the run."""
-        self._ids.pop(task.spec.id, None)
+        if self._ids is not None:
+            self._ids.pop(task.spec.id, None)
 
     def raise_urgency(self, task: Task) -> Iterator[Task]:
         """Give all jobs that the task needs, directly or not, at least its urgency. Yield changed jobs."""
@@ -200,7 +206,8 @@ class DependencyGraph:
             self._ended[spec.id] = (outcome, allowed)
             while len(self._ended) > self.remembers_ended:
                 self._forget_one()
-        self._ids.pop(spec.id, None)
+        if self._ids is not None:
+            self._ids.pop(spec.id, None)
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """Record the outcome of a job. Yield each dependent that is decided by it.

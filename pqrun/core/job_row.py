@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
 from pqrun.core.job import (
     CountedAs,
     Exit,
@@ -25,8 +29,12 @@ _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 class JobRow:
     """The row of one job. Times are in seconds of the engine's clock, and those of the last attempt.
 
-    `where` is the host of the last attempt, empty for this machine. `priority` is the one in the queue, which
-    a job may inherit. `since`: when the running attempt left the queue, or began as soon as that is known.
+    A job that has neither begun nor ended has a `JobRow`, which holds only what such a job has: 100,000 of them
+    may wait. The values of an attempt and of an end are those of the class until then. The table replaces the row
+    by a `FullRow` when the job begins or ends.
+
+    `where` is the host of the last attempt, empty for this machine. `priority` is the one in the queue.
+    `since`: when the running attempt left the queue, or began as soon as that is known.
     `stopping`: how the running attempt was asked to end (`ending`, `killed`). `status` and `progress`: what it
     has reported. `seconds`: how long the last attempt took, None if none has ended since the job was opened.
     `submitted`: when the last attempt left the queue. `stdout_at`, `stderr_at`: where its output is kept, if any.
@@ -37,58 +45,40 @@ class JobRow:
     waiting job is due.
     """
 
-    __slots__ = (
-        "allowed", "asked", "attempts", "by", "counted", "ended", "exit", "last", "lost", "message", "place",
-        "priority", "progress", "queued", "retries", "seconds", "seq", "since", "spec", "started", "state",
-        "status", "stderr_at", "stderr_bytes", "stdout_at", "stdout_bytes", "stopping", "submitted", "until", "usage",
-        "waited", "where",
-    )  # fmt: skip
+    __slots__ = ("by", "place", "priority", "queued", "seq", "spec", "state", "until")
 
-    def __init__(
-        self,
-        seq: int,
-        spec: JobSpec,
-        state: str = PENDING,
-        attempts: int = 0,
-        retries: int = 0,
-        queued: float | None = None,
-        *,
-        by: str = "",
-    ) -> None:
+    attempts = retries = last = lost = stdout_bytes = stderr_bytes = 0
+    allowed = False
+    since = 0.0
+    submitted: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    waited: float | None = None
+    seconds: float | None = None
+    progress: float | None = None
+    exit: Exit | None = None
+    asked: StopReason | None = None
+    counted: CountedAs | None = None
+    status: str | None = None
+    stdout_at: OutputPlace | None = None
+    stderr_at: OutputPlace | None = None
+    usage = NO_USAGE
+    message = where = stopping = ""
+
+    def __init__(self, seq: int, spec: JobSpec, by: str = "") -> None:
         self.seq = seq
         self.spec = spec
-        self.priority: Priority = spec.priority
-        self.state = state
-        self.attempts = attempts
-        self.retries = retries
-        self.queued = queued
-        self.since = 0.0
-        self.submitted: float | None = None
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.waited: float | None = None
-        self.seconds: float | None = None
-        self.exit: Exit | None = None
-        self.asked: StopReason | None = None
-        self.usage = NO_USAGE
-        self.message = ""
-        self.stdout_at: OutputPlace | None = None
-        self.stderr_at: OutputPlace | None = None
-        self.stdout_bytes = self.stderr_bytes = 0
-        self.allowed = False
-        self.where = ""
-        self.stopping = ""
-        self.status: str | None = None
-        self.progress: float | None = None
         self.by = by
-        self.counted: CountedAs | None = None
-        self.last = self.lost = self.place = 0
+        self.priority: Priority = spec.priority
+        self.state = PENDING
+        self.queued: float | None = None
+        self.place = 0
         self.until = 0.0
 
-    def copy(self) -> JobRow:
-        """Return a row with the same values."""
-        row = JobRow(self.seq, self.spec)
-        for name in self.__slots__:
+    def copy(self) -> FullRow:
+        """Return a row with the same values, which can be changed."""
+        row = FullRow(self)
+        for name in FullRow.__slots__:
             setattr(row, name, getattr(self, name))
         return row
 
@@ -150,6 +140,39 @@ class JobRow:
         if self.state == "ok" or self.allowed:
             return False
         return self.state != "interrupted" or not self.spec.rerun
+
+
+class FullRow(JobRow):
+    """The row of a job that has begun or ended."""
+
+    __slots__ = (
+        "allowed", "asked", "attempts", "counted", "ended", "exit", "last", "lost", "message", "progress", "retries",
+        "seconds", "since", "started", "status", "stderr_at", "stderr_bytes", "stdout_at", "stdout_bytes", "stopping",
+        "submitted", "usage", "waited", "where",
+    )  # fmt: skip
+
+    def __init__(self, row: JobRow) -> None:
+        (
+            self.by,
+            self.place,
+            self.priority,
+            self.queued,
+            self.seq,
+            self.spec,
+            self.state,
+            self.until,
+        ) = _VALUES_OF_WAITING(row)
+        (
+            self.allowed, self.asked, self.attempts, self.counted, self.ended, self.exit, self.last, self.lost,
+            self.message, self.progress, self.retries, self.seconds, self.since, self.started, self.status,
+            self.stderr_at, self.stderr_bytes, self.stdout_at, self.stdout_bytes, self.stopping, self.submitted,
+            self.usage, self.waited, self.where,
+        ) = _NOT_BEGUN  # fmt: skip
+
+
+_VALUES_OF_WAITING: Callable[[JobRow], tuple[Any, ...]] = attrgetter(*JobRow.__slots__)
+_NOT_BEGUN: tuple[Any, ...] = tuple(getattr(JobRow, name) for name in FullRow.__slots__)
+"""The values of a row before the job begins, in the order of the names."""
 
 
 def _own_file(place: OutputPlace | None) -> str | None:

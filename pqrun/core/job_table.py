@@ -13,11 +13,12 @@ from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, LostExit, NotStarted, Outcome, is_gone
-from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING, JobRow
+from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING, FullRow, JobRow
 from pqrun.core.text import host_name
 
 WINDOW_SECONDS = 60.0
 MIN_ENDS = 5
+_NO_EXIT = (NotStarted, LostExit)
 SETTLING_SECONDS = 3.0
 
 
@@ -32,7 +33,7 @@ class JobTable:
 
     def __init__(self, began: float = 0.0, *, keeps_ended: bool = False) -> None:
         self.rows: dict[int, JobRow] = {}
-        self.running: dict[int, JobRow] = {}
+        self.running: dict[int, FullRow] = {}
         self.keeps_ended = keeps_ended
         self.states = dict.fromkeys((PENDING, HELD, QUEUED, RUNNING, WAITING), 0)
         self.outcomes: Counter[Outcome] = Counter()
@@ -107,6 +108,13 @@ class JobTable:
     def _row(self, event: ev.OutputGrew | ev.AttemptRestarted) -> JobRow | None:
         return self.rows.get(event.seq)
 
+    def _full(self, seq: int) -> FullRow:
+        """Return the row of a job that has begun, or ends."""
+        row = self.rows[seq]
+        if not isinstance(row, FullRow):
+            self.rows[seq] = row = FullRow(row)
+        return row
+
     def _enters(self, row: JobRow, state: str) -> None:
         self.states[row.state] -= 1
         self.states[state] += 1
@@ -116,7 +124,7 @@ class JobTable:
         _, seq, spec, by = event
         self.added += 1
         self.states[PENDING] += 1
-        self.rows[seq] = row = JobRow(seq, spec, by=by)
+        self.rows[seq] = row = JobRow(seq, spec, by)
         return row
 
     def _queued(self, event: ev.JobQueued) -> JobRow:
@@ -128,12 +136,20 @@ class JobTable:
         row.queued = at
         row.priority = priority
         if not row.place:
-            self._places = row.place = self._places + 1
+            self._places = row.place = (
+                seq if seq > self._places else self._places + 1
+            )  # as the scheduler does
         return row
 
     def _submitted(self, event: ev.AttemptSubmitted) -> JobRow:
         at, seq, attempt, waited = event
-        row = self.running[seq] = self.rows[seq]
+        row = self.rows[seq]
+        if isinstance(row, FullRow):
+            row.stopping = ""
+            row.status = row.progress = None
+        else:
+            self.rows[seq] = row = FullRow(row)
+        self.running[seq] = row
         states = self.states
         states[row.state] -= 1
         states[RUNNING] += 1
@@ -141,13 +157,11 @@ class JobTable:
         row.attempts = attempt
         row.waited = waited
         row.since = row.submitted = at
-        row.stopping = ""
-        row.status = row.progress = None
         self.stopped = ""  # an earlier process was stopped; the run has been resumed
         return row
 
     def _refused(self, event: ev.AttemptRefused) -> JobRow:
-        row = self.rows[event.seq]
+        row = self._full(event.seq)
         self.running.pop(event.seq, None)
         self._enters(row, QUEUED)
         row.attempts = event.attempt - 1
@@ -167,20 +181,23 @@ class JobTable:
 
     def _started(self, event: ev.AttemptStarted) -> JobRow:
         at, seq, _, where = event
-        row = self.rows[seq]
+        row: FullRow = self.rows[seq]  # type: ignore[assignment]  # full, if the job is running
+        if not row.attempts:
+            row = self._full(seq)
         row.started = row.since = at
         row.where = "" if where.startswith("slot ") else host_name(where)
         return row
 
     def _attempt_stopping(self, event: ev.AttemptStopping) -> JobRow:
-        row = self.rows[event.seq]
+        row = self._full(event.seq)
         row.stopping = "killed" if event.force else "ending"
         return row
 
     def _attempt_ended(self, event: ev.AttemptEnded) -> JobRow:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
-        row = self.rows[seq]
-        self.running.pop(seq, None)
+        row: FullRow = self.rows[seq]  # type: ignore[assignment]  # full, if the job is running
+        if self.running.pop(seq, None) is None:
+            row = self._full(seq)
         row.started = began
         row.ended = ended
         row.seconds = ended - began
@@ -192,7 +209,7 @@ class JobTable:
         row.usage = usage
         row.message = said.message or ""
         self.last_end = at
-        if type(exit) is NotStarted or type(exit) is LostExit:
+        if isinstance(exit, _NO_EXIT):
             self._ended_otherwise(row, event, exit)
         if output is None:  # clear the places of an earlier attempt's output
             row.stdout_at = row.stderr_at = None
@@ -203,7 +220,7 @@ class JobTable:
             row.stdout_bytes, row.stderr_bytes = out.size, err.size
         return row
 
-    def _ended_otherwise(self, row: JobRow, event: ev.AttemptEnded, exit: NotStarted | LostExit) -> None:
+    def _ended_otherwise(self, row: FullRow, event: ev.AttemptEnded, exit: NotStarted | LostExit) -> None:
         """Note the end of an attempt that had no process, or whose end is unknown."""
         row.message = row.message or exit.why
         if isinstance(exit, NotStarted):
@@ -212,7 +229,7 @@ class JobTable:
             row.lost += 1  # equal times: the attempt never reported a start
 
     def _waiting(self, event: ev.JobWaiting) -> JobRow:
-        row = self.rows[event.seq]
+        row = self._full(event.seq)
         self._enters(row, WAITING)
         row.until = event.until
         row.counted = CountedAs.RETRIED
@@ -231,10 +248,11 @@ class JobTable:
 
     def _ended(self, event: ev.JobEnded) -> JobRow:
         at, seq, outcome, attempts, allowed, because, _ = event
-        row = self.rows[seq]
+        row: FullRow = self.rows[seq]  # type: ignore[assignment]  # full, if the job has had an attempt
+        if not row.attempts:
+            row = self._full(seq)
         if not self.keeps_ended:
             del self.rows[seq]
-        self.running.pop(seq, None)
         self.states[row.state] -= 1
         row.state = str(outcome)
         row.allowed = allowed
@@ -260,10 +278,10 @@ class JobTable:
     def _reopened(self, event: ev.JobReopened) -> JobRow:
         _, seq, outcome, spec, by = event
         self.outcomes[outcome] -= 1
-        row = self.rows.get(seq)
-        if row is None:  # it has left the table
-            self.rows[seq] = row = JobRow(seq, spec, str(outcome))
-            row.allowed = spec.allow_failure
+        if self.rows.get(seq) is None:  # it has left the table
+            self.rows[seq] = row = FullRow(JobRow(seq, spec))
+            row.state, row.allowed = str(outcome), spec.allow_failure
+        row = self._full(seq)
         self._count(row, -1)
         row.state, row.message, row.seconds, row.allowed = PENDING, "", None, False
         if by or outcome is not Outcome.INTERRUPTED:

@@ -254,11 +254,11 @@ class ReadyQueue:
 
     def enter(self, job: Task, *, again: bool = False) -> None:
         """Put a job in the queue, behind its equals; with `again`, at the place that it had before."""
-        if not again:
-            self.places += 1
-            job.place = self.places
+        seq = job.seq
+        if not again:  # any higher number will do; with that of the job, both are one object, to save memory
+            self.places = job.place = seq if seq > self.places else self.places + 1
         self.count += 1
-        job.entry = entry = (-job.urgency, job.place, job.seq)
+        job.entry = entry = (-job.urgency, job.place, seq)
         self._order.push(entry)
 
     def move(self, jobs: Iterable[Task]) -> None:

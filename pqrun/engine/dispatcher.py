@@ -27,6 +27,7 @@ from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 
 MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024
 MAX_UNDELIVERED_EVENTS = 10_000
+MAX_EVENTS_PER_BATCH = 4096
 COALESCE_INTERVAL_SECONDS = 0.02
 _ENDS: frozenset[type] = frozenset({ev.AttemptEnded})
 
@@ -167,6 +168,15 @@ def _no_row(_: ev.Event) -> None:
 _NO_STEP: tuple[Callable[[Any], None], Sequence[Any]] = (_no_row, ())
 
 
+def _in_parts(events: Sequence[ev.Event], size: int) -> Iterator[tuple[Sequence[ev.Event], int]]:
+    """Yield a long batch in parts, the output's `size` with the last: each part is freed once it was delivered."""
+    first = 0
+    while len(events) - first > MAX_EVENTS_PER_BATCH:
+        yield events[first : first + MAX_EVENTS_PER_BATCH], 0
+        first += MAX_EVENTS_PER_BATCH
+    yield events[first:], size
+
+
 class EventDispatcher:
     """The thread that hands batches of events to a receiver, one batch after another.
 
@@ -204,7 +214,6 @@ class EventDispatcher:
             assert type(event) is ev.AttemptEnded
             if event.output is not None:
                 size += event.output.out.size + event.output.err.size
-        self._undelivered.append((events, size))
         self._events += len(events)
         self._bytes += size
         if (
@@ -212,6 +221,9 @@ class EventDispatcher:
             or self._bytes - self._delivered_bytes > MAX_UNDELIVERED_BYTES
         ):
             self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
+            self._undelivered.extend(_in_parts(events, size))
+        else:
+            self._undelivered.append((events, size))
         self._pending.wake()
 
     def wake(self) -> None:

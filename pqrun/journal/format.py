@@ -10,7 +10,9 @@ line are noticed. Times are seconds since the epoch, on the wall clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from json.encoder import encode_basestring_ascii as quote
 from math import nan
 from types import MappingProxyType
@@ -108,6 +110,7 @@ _RARE = (
 )  # fmt: skip
 
 
+_ENTRIES: frozenset[type] = frozenset({ev.JobQueued})
 _START = '{"e":"start","t":%s,"s":%d,"n":%d,"w":%.9f}'
 _END = '{"e":"end","t":%s,"s":%d,"n":%d,"as":"%s",%s,"b":%.7f,"f":%.7f,"u":%.6f,"y":%.6f'
 
@@ -127,8 +130,8 @@ class Encoder:
         self._shift = 0.0
         self._like: tuple[object, ...] = (UNKNOWN[2:-2], UNKNOWN.work[1:])
         self._rest = ""
-        self._queued: dict[int, ev.JobQueued] = {}
-        self._merged: dict[int, ev.JobQueued] = {}
+        self._queued: deque[ev.Event] = deque()
+        self._merged: deque[ev.Event] = deque()
         self._ended: tuple[float, int, int] | None = None
         self._ended_at = 0
         self._by_type: dict[type[Any], Callable[[Any, str, list[str]], None]] = {
@@ -140,15 +143,15 @@ class Encoder:
             **dict.fromkeys(_RARE, self._rare),
         }
 
-    def __call__(self, events: Sequence[ev.Event]) -> list[str]:
+    def __call__(self, events: Sequence[ev.Event], *, is_part: bool = False) -> list[str]:
         """Return the texts of the events that the journal keeps.
 
         Events that nearly always come together become one object: a job's end with the end of its last
-        attempt, and a job's entry into the queue with its addition.
+        attempt, and a job's entry into the queue with its addition. `is_part`: called by `in_parts`.
         """
         texts: list[str] = []
-        if events and type(events[0]) is ev.JobAdded:
-            self._queued = {event.seq: event for event in events if type(event) is ev.JobQueued}
+        if not is_part and events and type(events[0]) is ev.JobAdded:
+            self._look_ahead(events)
         self._shift = shift = self._wall(0.0)  # the same for all times
         at, time = nan, ""
         for event, encode in zip(events, map(self._by_type.get, map(type, events)), strict=True):
@@ -158,9 +161,20 @@ class Encoder:
                     time = f"{at + shift:.7f}"
                 encode(event, time, texts)
         self._ended = None
-        if self._queued:
-            self._queued, self._merged = {}, {}
         return texts
+
+    def in_parts(self, events: Sequence[ev.Event], most: int) -> Iterator[list[str]]:
+        """Yield the texts of a long batch, those of at most `most` events at a time."""
+        self._look_ahead(events)
+        for first in range(0, len(events), most):
+            yield self(events[first : first + most], is_part=True)
+        self._queued.clear()
+        self._merged.clear()
+
+    def _look_ahead(self, events: Sequence[ev.Event]) -> None:
+        """Note which jobs enter the queue, for the lines that add them. New jobs enter it in their order."""
+        self._queued = deque(compress(events, map(_ENTRIES.__contains__, map(type, events))))
+        self._merged.clear()
 
     def _submitted(self, event: ev.AttemptSubmitted, time: str, texts: list[str]) -> None:
         _, seq, attempt, waited = event
@@ -168,7 +182,10 @@ class Encoder:
 
     def _job_queued(self, event: ev.JobQueued, time: str, texts: list[str]) -> None:
         _, seq, attempt, priority = event
-        if event is not self._merged.get(seq):  # else it is a part of the line that adds the job
+        merged = self._merged
+        if merged and merged[0] is event:
+            merged.popleft()  # it is a part of the line that adds the job
+        else:
             texts.append(f'{{"e":"queue","t":{time},"s":{seq},"n":{attempt},"p":{priority._value_}}}')
 
     def _job_ended(self, event: ev.JobEnded, time: str, texts: list[str]) -> None:
@@ -187,9 +204,9 @@ class Encoder:
     def _added(self, event: ev.JobAdded, time: str, texts: list[str]) -> None:
         at, seq, spec, by = event
         more = f',"by":{quote(by)}' if by else ""
-        queued = self._queued.get(seq)
-        if queued is not None and queued == (at, seq, 1, spec.priority):
-            self._merged[seq] = queued
+        queued = self._queued
+        if queued and queued[0] == (at, seq, 1, spec.priority):
+            self._merged.append(queued.popleft())
             more = f',"q":true{more}'
         texts.append(f'{{"e":"add","t":{time},"s":{seq},"job":{self._job(spec)}{more}}}')
 

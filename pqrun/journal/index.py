@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_row import JobRow
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
@@ -341,7 +341,8 @@ def as_seen(row: JobRow, *, live: bool) -> JobRow:
     if row.state != "running":
         return row
     state = "running" if live else "interrupted"
-    seen = JobRow(row.seq, row.spec, state, row.attempts, row.retries, row.queued)
+    seen = FullRow(JobRow(row.seq, row.spec))
+    seen.state, seen.attempts, seen.retries, seen.queued = state, row.attempts, row.retries, row.queued
     seen.started, seen.waited, seen.allowed = row.submitted, row.waited, row.allowed
     return seen
 

@@ -20,7 +20,7 @@ from math import inf
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, JobSpec, LostExit, Outcome, Pool, SelfReport, StopReason, Usage
-from pqrun.core.job_row import JobRow
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.core.start_policy import ADDED, LISTED
 from pqrun.core.states import Delayed, Held, Pending, Queued, State, Waiting
 from pqrun.core.task import Task
@@ -64,6 +64,7 @@ def plan_restart(
             if outcome is not None:
                 _tell(restart, found, [ev.JobReopened(now, row.seq, outcome, row.spec)])
                 if failed:
+                    assert isinstance(row, FullRow)
                     row.retries = row.lost = row.place = 0
             _tell(restart, found, _delay(row, now))
             restart.tasks.append(_task(row, now, added=bool(row.by or "serve" in found.header)))

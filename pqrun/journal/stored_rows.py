@@ -29,7 +29,7 @@ from pqrun.core.job import (
     Usage,
     is_gone,
 )
-from pqrun.core.job_row import WAITING, JobRow
+from pqrun.core.job_row import WAITING, FullRow, JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.unicode_json import block_of
 from pqrun.output.store import Capture, Logs, PackPlace
@@ -99,7 +99,8 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
         args=tuple(arguments),
     )
     key = AttemptId(seq, last)
-    row = JobRow(seq, spec, state, attempts, retries, queued)
+    row = FullRow(JobRow(seq, spec))
+    row.state, row.attempts, row.retries, row.queued = state, attempts, retries, queued
     row.started, row.ended, row.waited, row.submitted = began, ended, waited, submitted
     row.last, row.allowed, row.where, row.message = last, bool(allowed), host, message
     row.exit = _exit_of(code, signal, message, gone=bool(gone)) if last else None

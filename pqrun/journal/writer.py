@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pqrun.journal.compaction import CompactedJournal
 
 SYNC_INTERVAL_SECONDS = 1.0
-MAX_LINES_PER_WRITE = 4096
+MAX_EVENTS_PER_WRITE = 4096
 _fdatasync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -89,21 +89,27 @@ class JournalWriter:
 
     def record(self, events: Sequence[Event]) -> None:
         """Write events. Raises InternalFailure if they can't be written. Called within a turn."""
-        texts = self._encode(events)
-        # A list of 100,000 jobs is written in parts; `listed` shows a reader whether all arrived.
-        for first in range(0, len(texts), MAX_LINES_PER_WRITE):
+        if len(events) > MAX_EVENTS_PER_WRITE:
+            # The texts of 100,000 new jobs need as much memory as the jobs. So they are made and written in parts;
+            # `listed` shows a reader whether all arrived.
+            parts: Iterable[list[str]] = self._encode.in_parts(events, MAX_EVENTS_PER_WRITE)
+        else:
+            parts = (self._encode(events),)
+        unsynced = False
+        for texts in parts:
+            if not texts:
+                continue
             crc = self._crc
             lines = []
-            for text in texts[first : first + MAX_LINES_PER_WRITE]:
+            for text in texts:
                 data = text[:-1].encode()  # `append_checksum`, without a call for each line
                 crc = crc32(data, crc)
                 lines.append(b'%b,"c":"%08x"}\n' % (data, crc))
             self._write(b"".join(lines))
             self._crc = crc
-        if texts:
-            self._unsynced = True
-            if self._durable:
-                self._sync()
+            self._unsynced = unsynced = True
+        if unsynced and self._durable:
+            self._sync()
 
     def go_on_in(self, shorter: CompactedJournal) -> bool:
         """Continue in a compacted file, and move it to the place of this one.

@@ -66,8 +66,9 @@ class JUnitReport(CaseReport):
         for case in self.rest(live=ending.live):
             if case.verdict == "left":
                 running = case.row.state == "running"
-                case = case._replace(row=case.row.copy())
-                case.row.message = "still running" if running else f"not run: {why}"
+                row = case.row.copy()
+                row.message = "still running" if running else f"not run: {why}"
+                case = case._replace(row=row)
             self.put(case)
         self._target.write(self._pieces())
         self._spool.close()

@@ -145,7 +145,8 @@ class Document:
         pools_at = _entry_of(node, _JOB["pools"]).mark if "pools" in found else None
         needs, matrix, loop = found.pop("needs", None), found.pop("matrix", None), found.pop("for", None)
         line = (node if key is None else key).line
-        return JobEntry(id, run, found, self._id_at, needs, matrix, loop, pools_at, line)
+        own = self._fields.shared_layer(found)
+        return JobEntry(id, run, own, self._id_at, needs, matrix, loop, pools_at, line)
 
     def _found(self, key: Node | None, node: Node) -> dict[str, Any]:
         """Return the settings in a job's node."""

@@ -36,6 +36,7 @@ class FieldReader(NodeReader):
             tuple[Callable[[str], Any], str, bool], Any
         ] = {}  # values that were converted before
         self._maps: dict[Any, dict[str, Any]] = {}
+        self._layers: dict[Any, dict[str, Any]] = {}
         self._ways: dict[int, dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]] = {}
         self.converters: dict[str, Callable[[FieldSpec, Node], Any]] = {
             "run": self._run,
@@ -222,6 +223,16 @@ class FieldReader(NodeReader):
             return self.layer(node, _HOOKS)
         self.unexpected(key, node)
         return None
+
+    def shared_layer(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return the first layer that has the same keys with the same objects, so that jobs alike share one dictionary.
+
+        Objects are compared, not values: 2 and 2.0 are equal, but a record shows which of them was written.
+        """
+        alike = (*found, *map(id, found.values()))
+        if len(self._layers) < _MAX_CACHED:
+            return self._layers.setdefault(alike, found)
+        return self._layers.get(alike, found)
 
     def _shared(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the first map that equals `found`, so that equal maps share one object."""

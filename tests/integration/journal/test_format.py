@@ -218,6 +218,22 @@ def test_added_jobs_that_are_queued_at_once_take_one_line_each(jobs, at):
     assert sorted(there_and_back(added + queued), key=kind_and_seq) == added + queued
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 8])
+def test_a_batch_in_parts_gives_the_same_lines(most):
+    """Of the jobs added here, the second waits for another, and the last was not queued at once."""
+    added = [ev.JobAdded(1.0, seq, JobSpec(f"j{seq}", Command("true"))) for seq in range(1, 6)]
+    queued = [ev.JobQueued(1.0, seq, 1, Priority.NORMAL) for seq in (1, 3, 4)]
+    later = [ev.JobQueued(2.0, 5, 1, Priority.NORMAL), ev.AttemptSubmitted(2.0, 1, 1, 1.0)]
+    encode = Encoder(lambda at: at)
+    parts = list(encode.in_parts([*added, *queued, *later], most))
+    whole = encode([*added, *queued, *later])
+    assert [text for part in parts for text in part] == whole and max(map(len, parts)) <= most
+    assert [(line["e"], line["s"]) for line in map(json.loads, whole)] == [
+        *(("add", seq) for seq in range(1, 6)), ("queue", 5), ("start", 1)
+    ]  # fmt: skip
+    assert [line["s"] for line in map(json.loads, whole) if line.get("q")] == [1, 3, 4]
+
+
 def test_a_job_that_ends_with_its_attempt_takes_one_line():
     ended = ev.AttemptEnded(
         1.0, 7, 2, CountedAs.FAILED, ExitedWith(3), None, 0.5, 1.0, Usage(0.25, 0.0), SelfReport(), NOTHING

@@ -10,7 +10,7 @@ import pytest
 
 from pqrun.core import events as ev
 from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, RetryPolicy, Usage
-from pqrun.core.job_row import JobRow
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.core.past import FlakyRate
 from pqrun.engine.threads import NoThread
 from pqrun.journal import past
@@ -63,8 +63,8 @@ def record(world):
 
 
 def failed(spec):
-    row = JobRow(1, spec, "failed")
-    row.exit = ExitedWith(1)
+    row = FullRow(JobRow(1, spec))
+    row.state, row.exit = "failed", ExitedWith(1)
     return row
 
 

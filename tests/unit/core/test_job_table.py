@@ -17,6 +17,7 @@ from pqrun.core.job import (
     StopReason,
     Usage,
 )
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.core.job_table import JobTable
 
 SPEC = JobSpec("a", Command("true"))
@@ -112,6 +113,49 @@ def test_a_row_keeps_its_place_in_the_queue_until_a_retry_of_its_own():
     assert row.place == -2
     table.fold_all([*attempt(2, ExitedWith(3), CountedAs.RETRIED), ev.JobWaiting(7.0, 1, 3, 8.0)])
     assert (row.place, row.lost, row.submitted) == (0, 1, 1.0)
+
+
+NOT_BEGUN = [ev.JobQueued(1.0, 1, 1, Priority.HIGH), ev.JobRemoved(2.0, 1), ev.JobHeld(3.0, 1, True, "me"),
+             ev.JobHeld(4.0, 1, False, "me"), ev.JobDelayed(5.0, 1, 1, 9.0),
+             ev.JobChanged(6.0, 1, RETRIED_SPEC, "me", front=True)]  # fmt: skip
+BEGINS, ENDS = ev.AttemptSubmitted(7.0, 1, 1, 0.5), ev.JobEnded(7.0, 1, Outcome.CANCELLED, 0)
+
+
+def values_of(row):
+    return {name: getattr(row, name) for name in (*JobRow.__slots__, *FullRow.__slots__)}
+
+
+@pytest.mark.parametrize("count", range(len(NOT_BEGUN) + 1))
+@pytest.mark.parametrize("event", [BEGINS, ENDS], ids=["begins", "ends"])
+def test_a_row_gets_room_for_an_attempt_when_the_job_begins_or_ends(event, count):
+    """And until then, it tells the same."""
+    table, full = told(*NOT_BEGUN[:count], keeps_ended=True), told(keeps_ended=True)
+    full.rows[1] = FullRow(full.rows[1])
+    full.fold_all(NOT_BEGUN[:count])
+    waiting = table.rows[1]
+    assert type(waiting) is JobRow and values_of(waiting) == values_of(full.rows[1])
+    assert type(waiting.copy()) is FullRow and values_of(waiting.copy()) == values_of(waiting)
+    assert (waiting.max_attempts, waiting.outcome) == (full.rows[1].max_attempts, None)
+    row = table.fold(event)
+    assert type(row) is FullRow and row is table.rows[1]
+    full.fold(event)
+    assert values_of(row) == values_of(full.rows[1]) and table.states == full.states
+
+
+def test_rows_stay_in_the_order_in_which_the_jobs_came():
+    table = JobTable(keeps_ended=True)
+    table.fold_all(ev.JobAdded(0.0, seq, SPEC) for seq in (1, 2, 3))
+    table.fold_all([ev.JobQueued(0.0, 2, 1, Priority.NORMAL), ev.AttemptSubmitted(1.0, 2, 1, 1.0)])
+    assert list(table.rows) == [1, 2, 3]
+
+
+def test_places_grow_and_share_their_numbers_with_the_jobs_where_they_can():
+    table = JobTable()
+    numbers = [1000, 3000, 2000, 4000]
+    table.fold_all(ev.JobAdded(0.0, seq, SPEC) for seq in numbers)
+    table.fold_all(ev.JobQueued(0.0, seq, 1, Priority.NORMAL) for seq in numbers)
+    assert [table.rows[seq].place for seq in numbers] == [1000, 3000, 3001, 4000]
+    assert table.rows[4000].place is table.rows[4000].seq
 
 
 def test_a_job_that_leaves_the_queue_loses_its_place_and_waits_for_its_needs_again():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun.core.job import Command, ExitedWith, JobSpec, LostExit, Priority
-from pqrun.core.job_row import JobRow
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.core.job_table import Throughput
 from pqrun.core.past import (
     EarlierRuns,
@@ -85,7 +85,7 @@ def test_each_job_is_in_one_part_whatever_the_order(times, parts):
 
 
 def row(name, *, spec=None, **facts):
-    found = JobRow(1, spec or job(name))
+    found = FullRow(JobRow(1, spec or job(name)))
     for key, value in facts.items():
         setattr(found, key, value)
     return found

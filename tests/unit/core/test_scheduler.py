@@ -21,6 +21,7 @@ from pqrun.core.job import (
 )
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
+from pqrun.core.states import Queued
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 
@@ -61,6 +62,37 @@ def test_higher_priority_first_and_within_one_first_come_first_served():
         ]
     )
     assert [seq for _, seq, _ in starts(story)] == [3, 5, 2, 4, 1]
+
+
+def test_jobs_that_come_together_share_what_is_equal():
+    """100,000 of them may wait: their states, and the numbers of the jobs and of their places, are one object."""
+    scheduler = Scheduler()
+    scheduler.add([job(f"j{n}") for n in range(1000)], 7.0)
+    first, *others = scheduler.tasks.values()
+    assert {id(task.state) for task in others} == {id(first.state)} and first.state == Queued(1, 7.0)
+    assert all(task.place is task.seq for task in others)
+    scheduler.add([job("later")], 8.0)
+    assert scheduler.find("later").state == Queued(1, 8.0)
+
+
+def test_a_job_is_found_by_its_id_whether_it_came_before_or_after_the_first_was_looked_for():
+    scheduler = Scheduler()
+    scheduler.add([job("a"), job("b"), job("9", named=False), job("4", named=False)], 0.0)
+    assert scheduler.graph._ids is None  # most runs never look for a job, so it costs them nothing
+    assert [scheduler.find(name).seq for name in ("a", "b", "9", "4")] == [1, 2, 3, 4]
+    scheduler.add([job("c")], 0.0)
+    scheduler.cancel(scheduler.find("a"), 1.0)
+    scheduler.decide(1.0, 0)
+    assert (scheduler.find("a"), scheduler.knows("a"), scheduler.find("c").seq) == (None, True, 5)
+    assert scheduler.find("3") is None and not scheduler.knows("x")
+
+
+def test_an_id_that_was_used_again_before_anybody_looked_is_that_of_the_new_job():
+    scheduler = Scheduler()
+    scheduler.add([job("a"), job("b")], 0.0)
+    scheduler.cancel(scheduler.tasks[1], 0.0)
+    scheduler.add([job("a")], 1.0)
+    assert scheduler.find("a").seq == 3 and scheduler.graph.outcome_of("a") is None
 
 
 def test_a_retry_waits_without_a_slot_and_goes_behind_its_equals():

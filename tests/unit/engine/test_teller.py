@@ -142,6 +142,21 @@ def test_with_too_much_untold_it_is_behind_and_says_once_when_it_has_caught_up(t
     assert dispatcher.close(10) and dispatcher.counted.times == 1
 
 
+def test_a_long_batch_is_told_in_parts_and_each_part_let_go_of(telling, monkeypatch):
+    monkeypatch.setattr(teller_module, "MAX_UNDELIVERED_EVENTS", 10)
+    monkeypatch.setattr(teller_module, "MAX_EVENTS_PER_BATCH", 4)
+    keeper = Keeper()
+    dispatcher = telling(keeper)
+    parts = []
+    monkeypatch.setattr(dispatcher._receiver, "deliver", parts.append)
+    events = [*some(12), *some(2, 1)]
+    dispatcher.put(events)
+    assert dispatcher.close(10)
+    assert [len(part) for part in parts] == [4, 4, 4, 2]
+    assert [event for part in parts for event in part] == events
+    assert not dispatcher.backlogged and dispatcher.counted.times == 1
+
+
 def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
     """Else the last job to end while it was behind would leave the run waiting for ever."""
     monkeypatch.setattr(teller_module, "MAX_UNDELIVERED_EVENTS", 10)

@@ -18,7 +18,7 @@ from pqrun.core.job import (
     SelfReport,
     Usage,
 )
-from pqrun.core.job_row import JobRow
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.output import writer as writers
 from pqrun.output.ci_markers import CIFences
 from pqrun.output.printer import OutputPrinter, OutputStyle
@@ -59,9 +59,8 @@ class Shown:
 
     def prints(self, seq, data, *, retries=0):
         """The job prints on its stdout, and is seen to have grown."""
-        self.rows.setdefault(
-            seq, JobRow(seq, JobSpec(str(seq), Command("x"), retry=RetryPolicy(max=retries)))
-        )
+        spec = JobSpec(str(seq), Command("x"), retry=RetryPolicy(max=retries))
+        self.rows.setdefault(seq, FullRow(JobRow(seq, spec)))
         capture = self.captures.setdefault(seq, Capture(self.logs, AttemptId(seq, 1)))
         capture.out.put(data)
         if capture.out.place is not None:

@@ -56,6 +56,7 @@ class Told:
         return self.count
 
     def end(self, seq, outcome=Outcome.FAILED, *, at=0.0, allowed=False):
+        self.put(ev.AttemptSubmitted(at, seq, 1, 0.0))
         self.table.rows[seq].exit = ExitedWith(3)
         self.put(ev.JobEnded(at, seq, outcome, 1, allowed))
 
