@@ -174,6 +174,12 @@ class MetricsCollector:
             self.by_priority[event.spec.priority] += 1
             self._queued[event.seq] = (since, event.spec.priority)
 
+    @property
+    def average_processing(self) -> float:
+        """The seconds that an attempt took on average; 0 before the first has ended."""
+        ends = self.counts.total()
+        return self.processed / ends if ends else 0.0
+
     def snapshot(self, now: float | None = None) -> Metrics:
         """Return the metrics at the time `now` (default: the end of the last attempt or job)."""
         now = self.last_end if now is None else now
@@ -189,7 +195,7 @@ class MetricsCollector:
             current_queue_size=self.enqueued - self.dequeued,
             active_workers=self.active,
             average_wait_time=self.waited / (ends + self.active) if ends + self.active else 0.0,
-            average_processing=self.processed / ends if ends else 0.0,
+            average_processing=self.average_processing,
             jobs_cancelled=self.outcomes[Outcome.CANCELLED],
             jobs_skipped=self.outcomes[Outcome.SKIPPED],
             jobs_removed=self.removed,

@@ -241,7 +241,7 @@ class RecordedRunSource:
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
             cpus, row.usage.memory if measured else None, row.until if self._view.live and row.state == WAITING else None,
-            spec.not_before if row.is_delayed else None,
+            spec.not_before if row.is_delayed else None, spec.needs,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:
