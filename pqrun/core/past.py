@@ -20,7 +20,7 @@ MAX_MILLISECONDS: Final = 10**13
 MAX_ROWS: Final = 20_000
 """The most jobs whose times are added up for each picture of the live table."""
 MAX_CHAINED_JOBS: Final = 2_000
-"""The most jobs, and needs of jobs, that are followed for each picture of the live table: about 1 ms."""
+"""The most jobs, and needs of jobs, that are followed for each picture of the live table: 1.5 ms."""
 MIN_KNOWN_SHARE: Final = 0.5
 """The share of the jobs left that earlier runs must know, for an estimate of the time left."""
 
@@ -207,16 +207,23 @@ def longest_chain(seconds: Mapping[str, float], needs: Mapping[str, Sequence[Nee
         return 0.0
     ends: dict[str, float] = {}
     begun: set[str] = set()
-    path = list(needs)
+    path = list(reversed(needs))  # a job usually comes after those that it needs
     while path:
         job = path[-1]
-        before = [need.job for need in needs.get(job, ()) if need.job in seconds]
-        if job in begun:
-            path.pop()
-            ends[job] = seconds[job] + max((ends.get(need, 0.0) for need in before), default=0.0)
-        else:
+        before, missing = 0.0, []
+        for need, _ in needs[job]:
+            if need not in needs:
+                before = max(before, seconds.get(need, 0.0))
+            elif need in ends:
+                before = max(before, ends[need])
+            elif need not in begun:
+                missing.append(need)
+        if missing:
             begun.add(job)
-            path += [need for need in before if need not in begun]
+            path += missing
+        else:
+            path.pop()
+            ends[job] = seconds[job] + before
     return max(ends.values())
 
 
