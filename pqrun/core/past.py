@@ -207,7 +207,7 @@ def longest_chain(seconds: Mapping[str, float], needs: Mapping[str, Sequence[Nee
         return 0.0
     ends: dict[str, float] = {}
     begun: set[str] = set()
-    path = list(reversed(needs))  # a job usually comes after those that it needs
+    path = list(needs)[::-1]  # a job usually comes after those that it needs
     while path:
         job = path[-1]
         before, missing = 0.0, []
