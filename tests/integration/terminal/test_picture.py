@@ -95,3 +95,23 @@ def test_the_moving_picture_is_of_a_real_terminal():
     assert svg.count("translateY") == len(frames) + 1 and "&lt;say&gt;" in svg
     red = re.search(r"\.(s\d+)\{fill:#f4606c;font-weight:700\}", svg)[1]
     assert f'class="{red}">two<' in svg
+
+
+def test_pictures_of_the_live_page_are_taken_anew_only_for_another_page(tmp_path, monkeypatch):
+    script = load_script("page_pictures")
+    present = (ROOT / "docs" / "page-light-390.png").read_bytes()
+    taken = []
+
+    def take(directory):
+        taken.append(directory)
+        for name in script.LIVE_PICTURES:
+            (directory / name).write_bytes(present)
+
+    monkeypatch.setattr(script, "take_live", take)
+    for number, of in enumerate((b"one page", b"one page", b"another"), 1):
+        monkeypatch.setattr(script, "digest", lambda of=of: of)
+        script.update_live(tmp_path)
+        assert len(taken) == (2 if number == 3 else 1)
+    (tmp_path / script.LIVE_PICTURES[0]).unlink()
+    script.update_live(tmp_path)
+    assert len(taken) == 3
