@@ -95,7 +95,7 @@ def simulated_events(*more: JobSpec) -> list[Event]:
         code, message = ENDS.get(name, (0, None))
         return Fate(seconds, ExitedWith(code), said=SelfReport(message=message) if message else NO_REPORT)
 
-    scheduler = Scheduler(random=random)
+    scheduler = Scheduler(seed=7)
     scheduler.add(first_jobs(), 0.0)
 
     def add_and_end(scheduler: Scheduler, now: float) -> None:

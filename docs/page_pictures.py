@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Makes the pictures of docs/report.md, of a night that is made up, and of docs/web.md, of real runs. Needs playwright and Chromium.
 
+The times of real runs differ each time. So the pictures of them are taken only if this script or the page has changed.
+
 python docs/page_pictures.py [DIRECTORY]
 """
 
@@ -10,15 +12,18 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
+from zlib import crc32
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -283,6 +288,45 @@ LIVE = {
 }  # fmt: skip
 
 
+LIVE_PICTURES = ("web-light-1440.png", "web-dark-1440.png", "web-light-390.png", "web-runs-dark-1440.png")
+LAST_CHUNK_BYTES = 12
+
+
+def digest() -> bytes:
+    """Return a digest of the files from which the pictures of the live page are made."""
+    package = Path(__file__).parents[1] / "pqrun"
+    made_of = [
+        *package.glob("reports/page/*"),
+        *package.glob("app/web/*.py"),
+        package / "reports/page_data.py",
+    ]
+    texts = [path.read_bytes() for path in (Path(__file__), *sorted(made_of)) if path.is_file()]
+    return sha256(b"\0".join(texts)).hexdigest()[:16].encode()
+
+
+def mark(picture: Path, text: bytes) -> None:
+    """Add a text to a PNG file, before its last chunk."""
+    data, chunk = picture.read_bytes(), b"tEXtComment\0" + text
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", crc32(chunk))
+    picture.write_bytes(data[:-LAST_CHUNK_BYTES] + framed + data[-LAST_CHUNK_BYTES:])
+
+
+def has_mark(picture: Path, text: bytes) -> bool:
+    """Return whether `mark` has added this text."""
+    return picture.exists() and text in picture.read_bytes()[-LAST_CHUNK_BYTES - 64 :]
+
+
+def update_live(directory: Path) -> None:
+    """Take the pictures of the live page, unless there are some of the present page."""
+    present = digest()
+    pictures = [directory / name for name in LIVE_PICTURES]
+    if "--all" not in sys.argv and all(has_mark(picture, present) for picture in pictures):
+        return
+    take_live(directory)
+    for picture in pictures:
+        mark(picture, present)
+
+
 def take_live(directory: Path) -> None:
     """Take the pictures of the live page: real runs, of which one is under way."""
     from playwright.sync_api import sync_playwright
@@ -340,4 +384,4 @@ if __name__ == "__main__":
         written = Path(place, "nightly.html")
         write_page(written)
         take(written, to)
-    take_live(to)
+    update_live(to)

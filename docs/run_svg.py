@@ -5,6 +5,9 @@ A shell gets the command as if typed. Its terminal is drawn by pyte, and each fr
 the one before is kept. In the SVG, equal lines of all frames are there once, and one CSS animation
 moves the frames past a window, as on a film. Needs pyte.
 
+The times of a real run differ each time. So the file is written only if this script has changed or the
+program shows something else than times. Remove the file to draw it in any case.
+
 python docs/run_svg.py
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import shutil
 import struct
@@ -21,6 +25,7 @@ import tempfile
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -179,6 +184,28 @@ def _colour(name: str) -> str:
     return COLOURS.get(name) or f"#{name}"
 
 
+def digest(frames: Sequence[Frame]) -> str:
+    """Return a digest of this script and of what each recording shows: the first table's head, keys, and the last page.
+
+    Numbers, the name of the run and the frames between depend on the time.
+    """
+    table = next((frame for frame in frames if any(_is_head(line) for line in frame.lines)), frames[-1])
+    lines = [line for line in table.lines if _is_head(line) or _is_footer(line)] + list(frames[-1].lines)
+    text = " ".join(run.text for line in lines for run in line)
+    text = re.sub(r"pqrun (resume|logs|show) \w+", r"pqrun \1 RUN", text)
+    words = re.sub(r"\d[\d.]*(ms|[smh])?", "0", text).split()
+    looks = sorted({run.look for line in lines for run in line})
+    return sha256(repr((words, looks)).encode() + Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+def _is_head(line: Line) -> bool:
+    return any(run.look.underlined for run in line)
+
+
+def _is_footer(line: Line) -> bool:
+    return any(run.text.startswith("^C") for run in line)
+
+
 def film(frames: Sequence[Frame], title: str) -> str:
     """Return the frames as an SVG that repeats them. Where motion is not wanted it shows one frame with the table."""
     first = frames[0].at
@@ -211,7 +238,8 @@ def film(frames: Sequence[Frame], title: str) -> str:
     )
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {window}" width="{width:g}" height="{window}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {window}" width="{width:g}" height="{window}" '
+            f'data-digest="{digest(frames)}">',
             f"<title>{escape(title)}</title>",
             f"<style>{''.join(style)}</style>",
             f"<defs>{''.join(shapes)}</defs>",
@@ -225,11 +253,7 @@ def film(frames: Sequence[Frame], title: str) -> str:
 
 def _still(frames: Sequence[Frame]) -> int:
     """Return the number of the fullest frame in which the table is there, else of the last one."""
-    with_table = [
-        number
-        for number, frame in enumerate(frames)
-        if any(run.text.startswith("^C") for line in frame.lines for run in line)
-    ]
+    with_table = [number for number, frame in enumerate(frames) if any(map(_is_footer, frame.lines))]
     return max(
         with_table, key=lambda number: (sum(map(bool, frames[number].lines)), number), default=len(frames) - 1
     )
@@ -267,5 +291,12 @@ def played(command: str, files: Mapping[str, str]) -> list[Frame]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def draw(picture: Path, frames: Sequence[Frame], title: str) -> None:
+    """Write the film, unless there is one that differs only in times."""
+    there = picture.read_text(encoding="utf-8") if picture.exists() else ""
+    if f'data-digest="{digest(frames)}"' not in there:
+        picture.write_text(film(frames, title), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    PICTURE.write_text(film(played(COMMAND, FILES), COMMAND), encoding="utf-8")
+    draw(PICTURE, played(COMMAND, FILES), COMMAND)

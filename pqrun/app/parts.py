@@ -140,7 +140,7 @@ class RunParts:
             return None
         from pqrun.core.past import expected_seconds
 
-        average = 0.0 if self.record.found is None else self.metrics().average_processing
+        average = 0.0 if self.record.found is None else self.collector.average_processing
         return expected_seconds(
             past, self.table.rows.values(), self.workers(), now, left=left, average=average
         )
@@ -153,8 +153,11 @@ class RunParts:
             from pqrun.journal.past import BackgroundLook
 
             assert self.record.directory is not None
-            self._look = BackgroundLook(self.record.directory)
-        return self._look.durations(lambda: [row.spec for row in self.table.rows.values()])
+            look = BackgroundLook(self.record.directory)
+            found = look.durations(lambda: [row.spec for row in self.table.rows.values()])
+            self._look = look  # only now, because `seconds_left` must not wait for it on another thread
+            return found
+        return self._look.durations(list)
 
     # Opening and closing
 
@@ -320,6 +323,14 @@ class RunParts:
     def metrics_in_turn(self, now: float) -> Metrics:
         """Return the metrics within a turn, which holds the lock that `metrics` takes."""
         return self.collector.snapshot(now)
+
+    def seconds_left(self, now: float) -> float | None:
+        table = self.table
+        # Within a turn, nothing may wait for the journals of earlier runs: what an observer has read counts.
+        looked = self.past is not None or self._look is not None or table.rate.per_second(now) is not None
+        if not (table.input_ended and looked):
+            return None
+        return table.seconds_left(now, average=self.collector.average_processing)
 
     def facts(self, ended: float | None = None) -> dict[str, Any]:
         """Return what is known of the run as a whole: of a live one, or of one that ended at that time."""

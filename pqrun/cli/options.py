@@ -294,6 +294,6 @@ class EachOptions(RunOptions):
         ("--remove-rec-sep",), "Remove --recstart and --recend from the blocks", INPUT,
     )] = False
     round_robin: Annotated[bool, OptionSpec(
-        ("--round-robin",), "With --pipe: one job for each worker, which reads one block after another", INPUT,
+        ("--round-robin",), "With --pipe: up to one job for each worker, each reading one block after another", INPUT,
     )] = False
     # fmt: on

@@ -145,8 +145,6 @@ TAG_POOL = "tag:"
 
 OPEN_STDIN = "open"
 """The value of `Command.stdin` for a job that reads what `pqrun send` sends; a file of this name is `./open`."""
-
-
 UNKNOWN_SIZE = -1
 
 
@@ -154,7 +152,6 @@ class InputBlock(NamedTuple):
     """A block of the input of `each --pipe`, which a job reads as its stdin: `size` bytes from `offset` on.
 
     A job of `--round-robin` reads many blocks of the stream, one after another; its `size` is UNKNOWN_SIZE.
-
     `file` holds the block alone if it is `kept`, otherwise the whole input. The first `header` bytes of the input
     come before the block; a kept file has them already.
     """
@@ -191,11 +188,11 @@ class JobSpec(NamedTuple):
     """The description of a job as its author wrote it. Times in seconds; None means no limit.
 
     `id` is empty in a spec that several jobs share: no job can need them, and they are found by their numbers alone.
-    The core never looks into `work`: it is a `Command` for a child process, or the work of another
-    executor. `named` is false if the job has no id of its own; its id is then its number. `label` stands in
-    front of each line of its output instead of the id. `not_before`: seconds since the epoch, on the wall clock.
-    `args`: the arguments of `each` or the values of a matrix, from which the job was made; `arg_names` are the
-    names of the first of them, empty for those without a name.
+    The core never looks into `work`: it is a `Command` for a child process, or the work of another executor. `named`
+    is false if the job has no id of its own; its id is then its number. `label` stands in front of each line of its
+    output instead of the id. `not_before`: seconds since the epoch, on the wall clock. `args`: the arguments of
+    `each` or the values of a matrix, from which the job was made; `arg_names` are the names of the first of them,
+    empty for those without a name.
     """
 
     id: str
@@ -222,6 +219,12 @@ class JobSpec(NamedTuple):
     file: str | None = None
     args: tuple[str, ...] = ()
     line: int = 0
+
+
+def block_of(spec: JobSpec) -> InputBlock | None:
+    """Return the block of the input of `each --pipe` that the job reads."""
+    stdin = spec.work.stdin if isinstance(spec.work, Command) else None
+    return stdin if isinstance(stdin, InputBlock) else None
 
 
 new = tuple.__new__

@@ -7,19 +7,17 @@ run reads this table, so only the table knows what an event undoes.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, LostExit, NotStarted, Outcome, is_gone
 from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING, FullRow, JobRow
+from pqrun.core.metrics import Throughput
 from pqrun.core.text import host_name
 
-WINDOW_SECONDS = 60.0
-MIN_ENDS = 5
 _NO_EXIT = (NotStarted, LostExit)
-SETTLING_SECONDS = 3.0
 
 
 class JobTable:
@@ -97,9 +95,35 @@ class JobTable:
         """
         if not self.states[WAITING]:
             return 0, 0, 0.0
-        rows = [row for row in self.rows.values() if row.state == WAITING]
+        rows = [row for row in list(self.rows.values()) if row.state == WAITING]
         delayed = sum(row.is_delayed for row in rows)
         return len(rows), delayed, max((row.until - now for row in rows), default=0.0)
+
+    def seconds_left(self, now: float, *, average: float = 0.0, unread: int = 0) -> float | None:
+        """Return the estimated seconds until the run ends; None if unknown, or while it is paused or stops.
+
+        `average`: the seconds that an attempt takes. `unread`: jobs that have not been read yet. May be called on any
+        thread, so nothing here iterates over what the dispatcher's thread changes.
+        """
+        if self.stopping or self.paused:
+            return None
+        waiting, delayed, longest = self.waits(now)
+        return self.rate.eta(
+            now, self.unfinished + unread, waiting=waiting, delayed=delayed, last_retry=longest + average,
+            chain=self._chain(now, average),
+        )  # fmt: skip
+
+    def _chain(self, now: float, average: float) -> float:
+        """Return the seconds of the longest chain of needs, if each job takes the average."""
+        if not (average and self.states[PENDING]):
+            return 0.0
+        from pqrun.core.past import MAX_CHAINED_JOBS, chain_of_rows
+
+        if self.unfinished > MAX_CHAINED_JOBS:
+            return 0.0
+        return chain_of_rows(
+            (row for row in list(self.rows.values()) if row.state in self.states), average, now
+        )
 
     def all_rows(self) -> list[JobRow]:
         """Return the rows in the order of their numbers."""
@@ -330,57 +354,3 @@ class JobTable:
     def _run_stopping(self, event: ev.RunStopping) -> None:
         self.stopping = event
         self.stopped = self.stopped or event.cause
-
-
-class Throughput:
-    """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count.
-
-    `expected` returns the seconds, at a time, until a number of jobs has ended by the times of earlier runs. It is
-    asked while the rate is unknown.
-    """
-
-    def __init__(self, began: float, expected: Callable[[float, int], float | None] | None = None) -> None:
-        self.began = began
-        self.expected = expected
-        self._slices: deque[list[float]] = deque()
-        self._in_window = 0
-        self._recent: deque[float] = deque(maxlen=MIN_ENDS)
-
-    def count(self, at: float, jobs: int = 1) -> None:
-        """Count jobs that ended at this time."""
-        self._recent.extend([at] * min(jobs, MIN_ENDS))
-        self._in_window += jobs
-        if self._slices and at - self._slices[-1][0] < 1.0:
-            self._slices[-1][1] += jobs
-        else:
-            self._slices.append([at, jobs])
-            self._forget(at)
-
-    def per_second(self, now: float) -> float | None:
-        """Return the jobs ended per second, or None while too few have ended to tell."""
-        if len(self._recent) < MIN_ENDS or now - self.began < SETTLING_SECONDS:
-            return None
-        self._forget(now)
-        if self._in_window >= MIN_ENDS:
-            return self._in_window / min(WINDOW_SECONDS, now - self.began)
-        return MIN_ENDS / max(now - self._recent[0], WINDOW_SECONDS)
-
-    def eta(
-        self, now: float, left: int, *, waiting: int = 0, delayed: int = 0, last_retry: float = 0.0
-    ) -> float | None:
-        """Return the estimated seconds until `left` more jobs have ended, or None if that is unknown.
-
-        `waiting` of them wait for a retry or, `delayed` of these, for a time; the last of them has run in
-        `last_retry` seconds. A delayed job takes no worker until then, so it does not count at the present rate.
-        """
-        rate = self.per_second(now)
-        if left <= 0:
-            return None
-        if not rate and waiting < left:
-            return None if self.expected is None else self.expected(now, left)
-        by_rate = (left - delayed) / rate if rate else 0.0
-        return max(by_rate, last_retry) if waiting else by_rate
-
-    def _forget(self, now: float) -> None:
-        while self._slices and now - self._slices[0][0] > WINDOW_SECONDS:
-            self._in_window -= int(self._slices.popleft()[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""[hot path] The ten metrics of the queue and a few more, folded from events.
+"""[hot path] The ten metrics of the queue and a few more, folded from events, and the rate at which jobs end.
 
 Two sums hold after every event:
 enqueued - dequeued = queue size, and
@@ -8,7 +8,7 @@ dequeued = completed + failed + timeout + retried + active + stopped + removed.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from math import ceil, log
 from typing import Any, NamedTuple
@@ -17,6 +17,9 @@ from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 from pqrun.core.text import format_duration
 
+WINDOW_SECONDS = 60.0
+MIN_ENDS = 5
+SETTLING_SECONDS = 3.0
 _STEP = log(1.01)
 _TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)
 
@@ -175,6 +178,12 @@ class MetricsCollector:
             self.by_priority[event.spec.priority] += 1
             self._queued[event.seq] = (since, event.spec.priority)
 
+    @property
+    def average_processing(self) -> float:
+        """The seconds that an attempt took on average; 0 before the first has ended."""
+        ends = self.counts.total()
+        return self.processed / ends if ends else 0.0
+
     def snapshot(self, now: float | None = None) -> Metrics:
         """Return the metrics at the time `now` (default: the end of the last attempt or job)."""
         now = self.last_end if now is None else now
@@ -190,7 +199,7 @@ class MetricsCollector:
             current_queue_size=self.enqueued - self.dequeued,
             active_workers=self.active,
             average_wait_time=self.waited / (ends + self.active) if ends + self.active else 0.0,
-            average_processing=self.processed / ends if ends else 0.0,
+            average_processing=self.average_processing,
             jobs_cancelled=self.outcomes[Outcome.CANCELLED],
             jobs_skipped=self.outcomes[Outcome.SKIPPED],
             jobs_removed=self.removed,
@@ -215,3 +224,60 @@ class MetricsCollector:
             if wanted <= 0:
                 return round(1.01**bucket, 6)
         return 0.0
+
+
+class Throughput:
+    """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count.
+
+    `expected` returns the seconds, at a time, until a number of jobs has ended by the times of earlier runs. It is
+    asked while the rate is unknown. One thread counts; any thread may ask.
+    """
+
+    def __init__(self, began: float, expected: Callable[[float, int], float | None] | None = None) -> None:
+        self.began = began
+        self.expected = expected
+        self._slices: deque[list[float]] = deque()
+        self._recent: deque[float] = deque(maxlen=MIN_ENDS)
+
+    def count(self, at: float, jobs: int = 1) -> None:
+        """Count jobs that ended at this time."""
+        self._recent.extend([at] * min(jobs, MIN_ENDS))
+        if self._slices and at - self._slices[-1][0] < 1.0:
+            self._slices[-1][1] += jobs
+        else:
+            self._slices.append([at, jobs])
+            while at - self._slices[0][0] > WINDOW_SECONDS:
+                self._slices.popleft()
+
+    def per_second(self, now: float) -> float | None:
+        """Return the jobs ended per second, or None while too few have ended to tell."""
+        if len(self._recent) < MIN_ENDS or now - self.began < SETTLING_SECONDS:
+            return None
+        ended = sum(int(jobs) for at, jobs in list(self._slices) if now - at <= WINDOW_SECONDS)
+        if ended >= MIN_ENDS:
+            return ended / min(WINDOW_SECONDS, now - self.began)
+        return MIN_ENDS / max(now - self._recent[0], WINDOW_SECONDS)
+
+    def eta(
+        self,
+        now: float,
+        left: int,
+        *,
+        waiting: int = 0,
+        delayed: int = 0,
+        last_retry: float = 0.0,
+        chain: float = 0.0,
+    ) -> float | None:
+        """Return the estimated seconds until `left` more jobs have ended, or None if that is unknown.
+
+        `waiting` of them wait for a retry or, `delayed` of these, for a time; the last of them has run in
+        `last_retry` seconds. A delayed job takes no worker until then, so it does not count at the present rate.
+        `chain`: the seconds that the longest chain of needs takes, however many workers there are.
+        """
+        rate = self.per_second(now)
+        if left <= 0:
+            return None
+        if not rate and waiting < left:
+            return None if self.expected is None else self.expected(now, left)
+        by_rate = (left - delayed) / rate if rate else 0.0
+        return max(by_rate, last_retry if waiting else 0.0, chain)

@@ -182,6 +182,23 @@ def place_of(spec: JobSpec) -> str:
     return f"{where}job `{spec.id}`" if spec.id else f"{where}a job"
 
 
+def arguments_by_name(spec: JobSpec) -> dict[str, str]:
+    """Return the arguments of a job by name.
+
+    The key is the place ("1", "2", …) for an argument without a name, and for a name that could be taken for another
+    key: a number, the name of an earlier argument, or no Unicode.
+    """
+    names = spec.arg_names
+    found: dict[str, str] = {}
+    for place, value in enumerate(spec.args, 1):
+        name = names[place - 1] if place <= len(names) else ""
+        is_number = name.isascii() and name.isdecimal()
+        if not name or is_number or name in found or not has_no_surrogates(name):
+            name = str(place)
+        found[name] = value
+    return found
+
+
 def shorten(text: str, longest: int = MAX_LABEL_LENGTH) -> str:
     """Cut the text to at most `longest` characters."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

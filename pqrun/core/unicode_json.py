@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""JSON that every reader accepts: valid Unicode, with the original bytes beside a text that had none.
-
-And the arguments of a job as JSON and the page have them.
-"""
+"""JSON that every reader accepts: valid Unicode, with the original bytes beside a text that had none."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from pqrun.core.job import UNKNOWN_SIZE, Command, InputBlock, JobSpec
-from pqrun.core.text import has_no_surrogates, original_bytes, replace_surrogates
+from pqrun.core.job import UNKNOWN_SIZE, JobSpec, block_of
+from pqrun.core.text import arguments_by_name, has_no_surrogates, original_bytes, replace_surrogates
 
 BYTES = "_bytes"
 
@@ -48,29 +45,6 @@ def bytes_beside(name: str, value: Any) -> dict[str, Any]:
 
 def _base64(text: str) -> str:
     return b64encode(original_bytes(text)).decode()
-
-
-def arguments_by_name(spec: JobSpec) -> dict[str, str]:
-    """Return the arguments of a job by name.
-
-    The key is the place ("1", "2", …) for an argument without a name, and for a name that could be taken for another
-    key: a number, the name of an earlier argument, or no Unicode.
-    """
-    names = spec.arg_names
-    found: dict[str, str] = {}
-    for place, value in enumerate(spec.args, 1):
-        name = names[place - 1] if place <= len(names) else ""
-        is_number = name.isascii() and name.isdecimal()
-        if not name or is_number or name in found or not has_no_surrogates(name):
-            name = str(place)
-        found[name] = value
-    return found
-
-
-def block_of(spec: JobSpec) -> InputBlock | None:
-    """Return the block of the input of `each --pipe` that the job reads."""
-    stdin = spec.work.stdin if isinstance(spec.work, Command) else None
-    return stdin if isinstance(stdin, InputBlock) else None
 
 
 def argument_facts(spec: JobSpec) -> dict[str, Any]:

@@ -79,6 +79,12 @@ class LiveRun(Protocol):
     def metrics_in_turn(self, now: float) -> Metrics:
         """Return the metrics within a turn."""
 
+    def seconds_left(self, now: float) -> float | None:
+        """Return the estimated seconds until all jobs have ended; None if unknown, or while jobs are read.
+
+        Never waits, so it may be called within a turn.
+        """
+
     def hold_reason(self) -> str:
         """Return what keeps queued jobs from starting although workers are free; "" if nothing does."""
 

@@ -11,9 +11,11 @@ from threading import TIMEOUT_MAX, Lock
 from types import FrameType
 from typing import Protocol
 
+from pqrun.core.errors import InternalFailure
 from pqrun.engine.engine import Request
 
 MAX_WAIT_SECONDS = 3600.0
+MAX_WAKE_TRIES = 100
 
 
 class EventSource(Protocol):
@@ -42,6 +44,24 @@ class DuplexSource(EventSource, Protocol):
         """Write as much as is possible without blocking."""
 
 
+def wake_through(fd: int) -> OSError | None:
+    """Write a byte to a wake-up pipe. Return the error of the last try if the system refuses all of them.
+
+    A failed write is repeated: without its byte, the thread that reads the pipe would wait for ever.
+    """
+    failure = None
+    for _ in range(MAX_WAKE_TRIES):
+        try:
+            os.write(fd, b"\0")
+        except BlockingIOError:
+            return None  # a full pipe wakes the reader in any case
+        except OSError as error:
+            failure = error
+        else:
+            return None
+    return failure
+
+
 class Reactor:
     """The wait that turns signals and input into requests, on the main thread."""
 
@@ -50,6 +70,8 @@ class Reactor:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._woken = False
+        self._broken_by: OSError | None = None
+        self._hung_up = False
         self._longest_wait = MAX_WAIT_SECONDS
         self._sources: dict[EventSource, DuplexSource | None] = {}
         self._handlers: dict[int, Callable[[int], Iterable[Request]]] = {}
@@ -59,7 +81,10 @@ class Reactor:
         """Let `wait` return soon. Called on any thread."""
         if not self._woken:
             self._woken = True
-            self._write(b"\0")
+            if failure := wake_through(self._wake_write):
+                self._broken_by = failure
+                # Closes the only write end of the pipe, which also ends the wait, and keeps the number in use.
+                os.dup2(self._wake_read, self._wake_write, inheritable=False)
 
     def look_again(self, seconds: float) -> None:
         """Limit the next wait to `seconds`, after which all sources are asked again. Called by a source."""
@@ -87,9 +112,13 @@ class Reactor:
         self._sources.pop(source, None)
 
     def wait(self, seconds: float) -> list[Request]:
-        """Wait until something happens, at most `seconds`. Return the requests that follow."""
+        """Wait until something happens, at most `seconds`. Return the requests that follow.
+
+        Raises InternalFailure, once, if other threads can't wake this one any more.
+        """
         poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
+        if not self._hung_up:
+            poll.register(self._wake_read, select.POLLIN)
         by_fd: dict[int, EventSource] = {}
         asks: list[Request] = []
         for source, duplex in list(self._sources.items()):
@@ -129,20 +158,19 @@ class Reactor:
     def _signals(self) -> Iterable[Request]:
         try:
             heard = os.read(self._wake_read, 4096)
+            self._hung_up = not heard
         except BlockingIOError:
             heard = b""
+        if self._hung_up:
+            signal.set_wakeup_fd(-1)
+            why = self._broken_by.strerror if self._broken_by is not None else "its pipe is closed"
+            raise InternalFailure(f"cannot wake the main thread: {why}") from self._broken_by
         # Cleared after the read: a `wake` between clearing and reading would set the flag again, its byte
         # would be read here, and then every later `wake` would write nothing.
         self._woken = False
         for number in heard:
             if number in self._handlers:
                 yield from self._handlers[number](number)
-
-    def _write(self, data: bytes) -> None:
-        try:
-            os.write(self._wake_write, data)
-        except BlockingIOError:
-            pass  # a full pipe wakes the reader in any case
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:

@@ -30,8 +30,8 @@ from pqrun.core.job import (
     Usage,
 )
 from pqrun.core.job_row import JobRow
-from pqrun.core.job_table import JobTable, Throughput
-from pqrun.core.metrics import MetricsCollector
+from pqrun.core.job_table import JobTable
+from pqrun.core.metrics import MetricsCollector, Throughput
 from pqrun.core.text import run_source
 from pqrun.journal.format import UNKNOWN, spec_of
 from pqrun.journal.reader import JournalReader, gc_paused

@@ -27,11 +27,11 @@ from pqrun.core.job import (
     RetryPolicy,
     StopReason,
     Usage,
+    block_of,
     is_gone,
 )
 from pqrun.core.job_row import WAITING, FullRow, JobRow
 from pqrun.core.metrics import MetricsCollector
-from pqrun.core.unicode_json import block_of
 from pqrun.output.store import Capture, Logs, PackPlace
 
 COLUMNS = (

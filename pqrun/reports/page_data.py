@@ -23,11 +23,12 @@ from pqrun.core.job import (
     KilledBySignal,
     NotStarted,
     RetryPolicy,
+    block_of,
     format_command,
 )
 from pqrun.core.job_row import JobRow
-from pqrun.core.text import command, describe_exit, format_duration, last_output
-from pqrun.core.unicode_json import arguments_by_name, as_json, block_of
+from pqrun.core.text import arguments_by_name, command, describe_exit, format_duration, last_output
+from pqrun.core.unicode_json import as_json
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.output.store import Capture
 from pqrun.reports import Ending, RunInfo

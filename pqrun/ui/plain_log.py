@@ -212,17 +212,9 @@ class PlainLog(Observer):
         table = self._table
         parts = [f"{count} {outcome}" for outcome, count in table.outcomes.items() if count]
         parts += self._unfinished()
-        if (eta := self._eta(now)) is not None:
+        if table.input_ended and (eta := table.seconds_left(now)) is not None:
             parts.append(f"ETA {format_duration(eta)}")
         return ", ".join(parts)
-
-    def _eta(self, now: float) -> float | None:
-        """Return the estimated seconds to go. A retry that waits is due first, and then takes as long as before."""
-        table = self._table
-        if not table.input_ended or table.paused or table.stopping:
-            return None
-        waiting, delayed, longest = table.waits(now)
-        return table.rate.eta(now, table.unfinished, waiting=waiting, delayed=delayed, last_retry=longest)
 
     def _unfinished(self) -> list[str]:
         """Return the counts of jobs that have not ended, in the words of `ps`."""

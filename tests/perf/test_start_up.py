@@ -71,5 +71,7 @@ entry()
         check=True,
         timeout=60,
     )
-    assert int(done.stdout.split()[-1]) <= 24  # a beginning and an end of each: before `entry`, and in the copies of the watchdogs
+    assert (
+        int(done.stdout.split()[-1]) <= 24
+    )  # a beginning and an end of each: before `entry`, and in the copies of the watchdogs
     assert gc.get_threshold()[0] < main.COLLECT_EVERY

@@ -43,6 +43,7 @@ class FakeRun:
         story=None,
         usage=(),
         pids=dict,
+        left=None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.endless = endless
@@ -54,12 +55,16 @@ class FakeRun:
         self._story = story
         self._usage = dict(usage)
         self._pids = pids
+        self._left = left
 
     def metrics(self):
         return Metrics()
 
     def metrics_in_turn(self, now):
         return Metrics()
+
+    def seconds_left(self, now):
+        return self._left
 
     def facts(self):
         return {"id": "here"}

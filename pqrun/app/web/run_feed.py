@@ -249,11 +249,7 @@ class RunFeed:
         if not seen.live or not seen.facts["input_ended"]:
             return None
         table.rate.expected = lambda _now, left: self._view.expected(seen, table.rows.values(), left)
-        waiting, delayed, longest = table.waits(seen.now)
-        last_retry = longest + seen.metrics.average_processing
-        left = table.rate.eta(
-            seen.now, table.unfinished, waiting=waiting, delayed=delayed, last_retry=last_retry
-        )
+        left = table.seconds_left(seen.now, average=seen.metrics.average_processing)
         return None if left is None else round(left, 1)
 
     def printed(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:

@@ -30,6 +30,7 @@ VERBS = {
     "restart": {"jobs", "failed"},
     "set": {"jobs", "seq", "change", "front"},
     "workers": {"workers"},
+    "limit": {"tag", "workers"},
     "pause": set(),
     "unpause": set(),
     "stop": {"now"},

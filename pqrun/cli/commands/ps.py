@@ -111,7 +111,7 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
 
 
 def _heading(info: dict[str, Any], page: Console) -> list[str]:
-    """Return the first line: the files of the run, its name, and how long it has run."""
+    """Return the first line: the files of the run, its name, how long it has run, and, if there is room, its ETA."""
     from datetime import datetime
 
     run = info["run"]
@@ -119,14 +119,19 @@ def _heading(info: dict[str, Any], page: Console) -> list[str]:
     began = datetime.fromisoformat(run["started_at"].replace("Z", "+00:00")).timestamp()
     took = format_duration(max(0.0, time.time() - began))
     text = "  ".join(filter(None, (source, name, f"runs for {took}")))
+    left = info.get("seconds_left")  # a run of an older pqrun has none
+    eta = "" if left is None else f"  ETA ~{format_duration(left)}"
+    if len(page.wrapped(text + eta)) == len(page.wrapped(text)):
+        text += eta
     return page.painted(text, (source, "bold cyan"), (name, "cyan"))
 
 
 def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = False) -> str:
     """Return the answer as a JSON document; `a_line`: on one line."""
     facts = {"schema": SCHEMA, "run": info["run"], "metrics": info["metrics"], "paused": answer["paused"]}
-    limits = answer.get("tag_limits", {})  # a run of an older pqrun has none
-    return as_json({**facts, "tag_limits": limits, "jobs": answer["jobs"]}, indent=None if a_line else 1)
+    # A run of an older pqrun has neither of these.
+    facts |= {"seconds_left": info.get("seconds_left"), "tag_limits": answer.get("tag_limits", {})}
+    return as_json({**facts, "jobs": answer["jobs"]}, indent=None if a_line else 1)
 
 
 def limits_of(answer: dict[str, Any]) -> str:

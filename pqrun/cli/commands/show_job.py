@@ -22,13 +22,14 @@ from pqrun.core.job import Command, JobSpec, Priority, format_command
 from pqrun.core.job_fields import STORED_FIELDS, FieldSpec, value_of
 from pqrun.core.job_row import JobRow
 from pqrun.core.text import (
+    arguments_by_name,
     describe_exit,
     escape_controls,
     format_duration,
     job_label,
     strip_ansi,
 )
-from pqrun.core.unicode_json import arguments_by_name, as_json
+from pqrun.core.unicode_json import as_json
 from pqrun.engine.clock import format_moment
 from pqrun.journal.index import as_seen, query_index
 from pqrun.journal.recovery import recover

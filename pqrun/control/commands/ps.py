@@ -46,10 +46,16 @@ def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -
 
 
 def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
-    """Return the facts and the metrics of the run."""
+    """Return the facts and the metrics of the run, and its estimated end."""
     metrics = run.metrics_in_turn(now).as_dict()
     numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
-    return {"pqrun": VERSION, "run": run.facts(), "metrics": numbers}
+    left = run.seconds_left(now)
+    return {
+        "pqrun": VERSION,
+        "run": run.facts(),
+        "metrics": numbers,
+        "seconds_left": None if left is None else round(left, 1),
+    }
 
 
 class _Row(NamedTuple):

@@ -7,6 +7,7 @@ could be set in a descriptor of the file, not an end. A thread moves the bytes w
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -83,8 +84,9 @@ def _deliver(
     except OSError as error:
         lose(f"cannot read block {block.number}: {block.file}: {error.strerror}")
     finally:
-        os.close(fd)
-        os.close(pipe)
+        os.close(pipe)  # first: the job waits for the end of its input, and closing a file can fail
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _send(fd: int, ranges: tuple[tuple[int, int], ...], pipe: int) -> None:

@@ -6,12 +6,12 @@ Loaded for the first such job. `docs/design/interactive.md` explains the choices
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from threading import Lock
 
 from pqrun.core.errors import Rejected
+from pqrun.engine.reactor import wake_through
 
 MAX_WAITING_BYTES = 1 << 20
 MAX_WRITE_BYTES = 64 * 1024
@@ -69,8 +69,9 @@ class OpenStdin:
                 self._write()
                 waiting = len(self._waiting)
                 if waiting or end or self._refusal:
-                    with contextlib.suppress(BlockingIOError):  # a full pipe wakes the reader in any case
-                        os.write(self._wake, b"\0")
+                    failure = wake_through(self._wake)
+                    if failure is not None:  # the worker's thread would never write what waits
+                        raise failure
                 if self._refusal:
                     raise Rejected(self._refusal, NOT_READ)
             return waiting

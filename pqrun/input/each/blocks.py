@@ -207,10 +207,14 @@ class BlockReader:
             if block is None:
                 return
             self._number += 1
-            spec = self._jobs.job(self._kept(block))
-            if self._fit is not None:
-                self._fit(spec)
-            specs.append(spec)
+            specs.append(self._job(self._kept(block)))
+
+    def _job(self, block: InputBlock) -> JobSpec:
+        """Return the job that reads this block. Raises UserError for a job that can't run here."""
+        spec = self._jobs.job(block)
+        if self._fit is not None:
+            self._fit(spec)
+        return spec
 
     def _kept(self, block: Block) -> InputBlock:
         header = self._cutter.header

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The jobs of `each --pipe --round-robin`: one for each worker, to which the blocks of a stream are dealt out.
+"""The jobs of `each --pipe --round-robin`: up to one for each worker, to which the blocks of a stream are dealt out.
 
 The stdin of such a job is a file that grows, which a thread sends to the job. Loaded only for this option.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Condition
 from typing import Any, Final
@@ -117,18 +117,26 @@ def append_to_file(path: str, data: bytes) -> None:
 
 
 class DealingReader(BlockReader):
-    """Reactor source that deals the blocks of a stream out to jobs that stay: each to the job that waits for least."""
+    """Reactor source that deals the blocks of a stream out to jobs that stay.
 
-    def __init__(self, *words: Any, growing: Sequence[GrowingFile], **options: Any) -> None:
+    While there are fewer jobs than `workers`, a block gets a job of its own; then it goes to the job that waits for
+    least. A job wants more when less than `low` bytes wait for it; then `wake` is called, on any thread.
+    """
+
+    def __init__(self, *words: Any, workers: int, low: int, wake: Callable[[], None], **options: Any) -> None:
         super().__init__(*words, **options)
-        self._growing = growing
+        self._workers = workers
+        self._grow = partial(GrowingFile, low=low, wake=wake)
+        self._growing: list[GrowingFile] = []
 
     def wanted(self) -> bool:
-        """Return whether a job wants more, or no job is left. A run that stops ends the input of its jobs."""
+        """Return whether a block finds a job, or no job is left. A run that stops ends the input of its jobs."""
         if self._scheduler.stopping and not self.done:
             self.done = True
             self._end_all()
-        return not self.done and (any(one.wants_more for one in self._growing) or self._all_ended())
+        return not self.done and (
+            self._has_room() or any(one.wants_more for one in self._growing) or self._all_ended()
+        )
 
     def read(self) -> Iterable[Request]:
         """Read some bytes, unless there may be another block, and deal out the blocks."""
@@ -142,59 +150,58 @@ class DealingReader(BlockReader):
             one.end()
 
     def _all_ended(self) -> bool:
-        return all(one.closed for one in self._growing)
+        return len(self._growing) == self._workers and all(one.closed for one in self._growing)
 
     def _cut(self, specs: list[JobSpec]) -> None:
-        while waiting := [one for one in self._growing if one.wants_more]:
+        while self._has_room() or (waiting := [one for one in self._growing if one.wants_more]):
             block = self._cutter.take()
             if block is None:
                 return
-            first = min(waiting, key=lambda one: one.backlog)
-            if not first.written:
-                first.append(self._cutter.header)
-            first.append(block.data)
+            if self._has_room():
+                specs.append(self._new_job(block.data))
+            else:
+                min(waiting, key=lambda one: one.backlog).append(block.data)
         if self._all_ended() and not self._cutter.finished:
             raise UserError("all jobs have ended, and nothing reads the rest of the input")
 
+    def _has_room(self) -> bool:
+        """Return whether the next block gets a job of its own."""
+        return len(self._growing) < self._workers
+
+    def _new_job(self, data: bytes) -> JobSpec:
+        """Return a new job whose input begins with this block. Raises OSError if the block can't be kept."""
+        assert self._files is not None
+        number = len(self._growing) + 1
+        one = self._grow(self._files.create_empty(number))
+        one.append(self._cutter.header + data)
+        self._growing.append(one)
+        self._files.growing[number] = one
+        return self._job(InputBlock(number, 0, UNKNOWN_SIZE, one.path, kept=True))
+
 
 class DealtInput(BlockInput):
-    """The jobs of `each --pipe --round-robin`: one for each worker, which stays until the stream ends."""
+    """The jobs of `each --pipe --round-robin`: up to one for each worker, which stays until the stream ends."""
 
     def __init__(self, fd: int, name: str, cutter: BlockCutter, jobs: BlockJobs, workers: str | None) -> None:
         super().__init__(fd, name, cutter, jobs, workers)
-        self._reader = partial(DealingReader, fd, name, cutter, jobs)
-        self._job = jobs.job
-        self._low = cutter.room
         self._workers = count_workers(workers)
+        self._reader = partial(DealingReader, fd, name, cutter, jobs, workers=self._workers, low=cutter.room)
+        self._job = jobs.job
 
     def feed(self, run: FedRun) -> None:
-        """Add the jobs, and deal out the blocks as the jobs read them."""
-        assert self._blocks is not None
-        growing = [
-            GrowingFile(self._blocks.create_empty(number), low=self._low, wake=run.reactor.wake)
-            for number in range(1, self._workers + 1)
-        ]
-        self._blocks.growing.update(enumerate(growing, 1))
-        specs = self._specs([one.path for one in growing])
-        run.engine.turn(request=lambda scheduler, now: scheduler.add(specs, now))
-        self._source = self._reader(
-            self._blocks, growing=growing, scheduler=run.scheduler, hungry=run.engine.want_input,
-            fit=run.validate_job,
-        )  # fmt: skip
-        run.reactor.add(self._source)
+        """Deal out the blocks as the jobs read them."""
+        self._reader = partial(self._reader, wake=run.reactor.wake)
+        super().feed(run)
 
     def feed_all(self, scheduler: Scheduler) -> None:
-        """Put the jobs into the scheduler, for a dry run. Nothing is read."""
-        scheduler.add(self._specs([""] * self._workers), 0.0)
+        """Put a job for each worker into the scheduler, for a dry run. Nothing is read."""
+        blocks = [
+            InputBlock(number, 0, UNKNOWN_SIZE, "", kept=True) for number in range(1, self._workers + 1)
+        ]
+        scheduler.add(list(map(self._job, blocks)), 0.0)
         scheduler.end_input(0.0)
 
     def input_stream(self, number: int) -> GrowingFile | None:
         """Return the file that grows while the job of this block reads it; None once the job has ended."""
         growing = None if self._blocks is None else self._blocks.growing.get(number)
         return None if growing is None or growing.closed else growing
-
-    def _specs(self, paths: Sequence[str]) -> list[JobSpec]:
-        return [
-            self._job(InputBlock(number, 0, UNKNOWN_SIZE, path, kept=True))
-            for number, path in enumerate(paths, 1)
-        ]

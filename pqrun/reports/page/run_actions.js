@@ -53,6 +53,7 @@ export class RunActions {
         h("b", {}, workers),
         action("more", "+", () => set(workers + 1), { "aria-label": "One worker more" }),
       ),
+      action("limit", "Limit tag…", () => this._askForLimit()),
       action("add", "Add job…", () => this._askForJob(), { disabled: head.stopping }),
       action(hold, head.paused ? "Unpause" : "Pause", () => this._send(hold, {}, `${hold}d`), {
         disabled: head.stopping,
@@ -161,6 +162,29 @@ export class RunActions {
     command.focus();
   }
 
+  _askForLimit() {
+    const { head, jobs } = /** @type {RunData} */ (this._data);
+    const limits = head.tagLimits ?? {};
+    const known = [...new Set([...Object.keys(limits), ...jobs.tags.flat()])].sort();
+    const tag = h("input", { type: "text", required: true, list: "known-tags", spellcheck: "false", autocomplete: "off" });
+    const most = h("input", { type: "number", min: 1 });
+    tag.addEventListener("input", () => {
+      most.value = String(limits[tag.value] ?? "");
+    });
+    const limit = () => {
+      const name = tag.value.trim();
+      if (!name) return;
+      const done = most.value ? `at most ${most.value} at a time` : "any number at a time";
+      this._send("limit", { tag: name, workers: most.value ? Number(most.value) : null }, `${done} with tag:${name}`);
+    };
+    const fields = [
+      h("label", {}, "Tag", tag, h("datalist", { id: "known-tags" }, ...known.map((value) => h("option", { value })))),
+      h("label", {}, "Jobs at a time (empty: any number)", most),
+    ];
+    this._ask("Limit the jobs with a tag", [h("div", { class: "fields" }, ...fields)], [["Set limit", limit]]);
+    tag.focus();
+  }
+
   /**
    * Ask before something that can't be undone. The milder way stands first.
    * @param {string} title
@@ -211,7 +235,7 @@ export class RunActions {
       });
       const told = await answer.json();
       if (!answer.ok) text = told.error;
-      else if (told.count === 0) text = "nothing was changed: the job is in another state by now";
+      else if (told.count === 0 && verb !== "limit") text = "nothing was changed: the job is in another state by now";
       else isBad = false;
     } catch {
       text = "the server of this page does not answer";

@@ -147,7 +147,9 @@ class LiveTable(Observer):
             failures=live_state.failures(now, max_failures(rows)),
             has_progress=live_state.has_progress,
             rate=table.rate.per_second(now),
-            eta=self._eta(now, total, metrics.average_processing) if steady and complete else None,
+            eta=table.seconds_left(now, average=metrics.average_processing, unread=total - table.added)
+            if complete
+            else None,
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys.on,
@@ -165,10 +167,3 @@ class LiveTable(Observer):
         if listed is None or listed < read:  # a file that has grown since it was counted: by how much?
             return table.added, False
         return table.added + listed - read, True
-
-    def _eta(self, now: float, total: int, average: float) -> float | None:
-        """Return the estimated seconds to go; `average`: the seconds that an attempt takes."""
-        table = self._state.table
-        left = total - table.ended_count
-        waiting, delayed, longest = table.waits(now)
-        return table.rate.eta(now, left, waiting=waiting, delayed=delayed, last_retry=longest + average)

@@ -32,7 +32,9 @@ Log        a      another attempt       o   both streams, stdout, stderr
 The job    k      cancel (asks first)   + - raise, lower its priority
            r      run it again          u   move before its priority's others
 The run    p      pause, unpause        > < more, fewer workers
-           X      stop (asks first)     r   after the end: leave and resume it
+           X      stop (asks first)     ] [ more, fewer at a time with a tag: the listed
+           r      after the end: leave      one, or the first of the selected job
+                  and resume it
 Screen     m      numbers on, off       ?   this help            q   leave; the run continues
 
 Watching a live run does not change it, and the run continues when you leave. After its
@@ -98,6 +100,8 @@ class TopApp(RunScreen):
         Binding("p", "pause", show=False),
         Binding("greater_than_sign", "workers(1)", show=False),
         Binding("less_than_sign", "workers(-1)", show=False),
+        Binding("right_square_bracket", "limit(1)", show=False),
+        Binding("left_square_bracket", "limit(-1)", show=False),
         Binding("slash", "look_for", show=False),
         Binding("f", "next_state", show=False),
         Binding("t", "next_tag", show=False),
@@ -344,6 +348,22 @@ class TopApp(RunScreen):
         self._wanted_workers = present + step
         self._do("workers", f"up to {present + step} at a time", workers=present + step)
 
+    def action_limit(self, step: int) -> None:
+        """Change by `step` how many jobs with a tag may run at a time. A limit of all workers is none."""
+        run, job = self.run_now, self.table.job
+        tag = self.jobs.wanted.tag or (job.tags[0] if job is not None and job.tags else "")
+        if run is None or not run.workers or not tag:
+            self._tell("which tag? Select a job that has one, or list one with t")
+            return
+        limit = self._wanted_limits.get(tag, run.tag_limits.get(tag, 0))
+        new = min(limit or run.workers, run.workers) + step
+        if new < 1 or (new > run.workers and not limit):
+            self._tell(f"tag:{tag}: {'at least 1 at a time' if step < 0 else 'there is no limit'}")
+            return
+        self._wanted_limits[tag] = new = new if new < run.workers else 0
+        done = f"tag:{tag}: {f'up to {new}' if new else 'any number'} at a time"
+        self._do("limit", done, tag=tag, workers=new or None)
+
     def _changeable(self, what: str) -> ListedJob | None:
         job = self.table.job
         if job is not None and not job.unfinished:
@@ -369,10 +389,11 @@ class TopApp(RunScreen):
             answer = await self._call(partial(self._source.act, verb, **facts))
         except (InternalFailure, UserError) as failure:
             self._wanted_workers = None
+            self._wanted_limits.clear()
             self._wanted_priorities.clear()
             self._tell(str(failure), bad=True)
             return
-        if answer.get("count") == 0:
+        if answer.get("count") == 0 and verb != "limit":
             self._tell("nothing was changed: the job has just started or ended", bad=True)
         else:
             self._tell(done)

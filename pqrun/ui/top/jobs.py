@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pqrun.core.job import Need
 from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING
+from pqrun.core.past import MAX_CHAINED_JOBS, longest_chain
 
 CHANGEABLE = (WAITING, QUEUED, PENDING, HELD)
 UNFINISHED = (RUNNING, *CHANGEABLE)
@@ -54,11 +56,18 @@ class ListedJob(NamedTuple):
     memory: int | None = None
     due: float | None = None
     not_before: float | None = None
+    needs: tuple[Need, ...] = ()
 
     @property
     def unfinished(self) -> bool:
         """Whether the job has not ended, so that it can be changed."""
         return self.state in UNFINISHED
+
+    def seconds_left(self, now: float, average: float) -> float:
+        """Return how long a job still takes that takes the average; 0 if it runs longer."""
+        if self.state == "running":
+            return max(0.0, average - (self.seconds(now) or 0.0))
+        return average + ((self.seconds(now) or 0.0) if self.state == "waiting" else 0.0)
 
     def seconds(self, now: float) -> float | None:
         """Return how long the job has run, has been in the queue, or will wait for its retry, in seconds."""
@@ -168,6 +177,17 @@ class JobList:
         """Return when the last of the waiting jobs is tried again; 0 if none waits."""
         waiting = self.all.values() if self.counts["waiting"] else ()
         return max((job.due or 0.0 for job in waiting if job.state == "waiting"), default=0.0)
+
+    def longest_chain(self, now: float, average: float) -> float:
+        """Return the seconds of the longest chain of needs, if each job takes the average."""
+        left = sum(self.counts[state] for state in UNFINISHED)
+        if not self.counts["pending"] or left > MAX_CHAINED_JOBS:
+            return 0.0
+        jobs = [job for job in self.all.values() if job.unfinished]
+        return longest_chain(
+            {job.id: job.seconds_left(now, average) for job in jobs},
+            {job.id: job.needs for job in jobs if job.needs},
+        )
 
     def row_of(self, seq: int) -> int | None:
         """Return the row of a job, or None if it is not listed."""

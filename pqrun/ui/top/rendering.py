@@ -11,7 +11,7 @@ from math import ceil
 from typing import NamedTuple
 
 from pqrun.control.run_view import NO_USAGE, MeasuredUsage
-from pqrun.core.job_table import MIN_ENDS, WINDOW_SECONDS, Throughput
+from pqrun.core.metrics import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
@@ -128,11 +128,12 @@ class TopHistory:
         span = run.now - run.began
         return run.ended / span if span > 0 and run.ended else None
 
-    def eta(self, run: RunState, waiting: int = 0, last_due: float = 0.0) -> float | None:
+    def eta(self, run: RunState, waiting: int = 0, last_due: float = 0.0, chain: float = 0.0) -> float | None:
         """Return the seconds until all jobs have ended at the present rate, or by the times of earlier runs.
 
         None if neither is known.
-        `waiting` jobs wait for a retry or for their time, the last one until `last_due`.
+        `waiting` jobs wait for a retry or for their time, the last one until `last_due`. `chain`: the seconds of the
+        longest chain of needs.
         """
         if not run.live or run.paused or run.stopping:
             return None
@@ -140,7 +141,7 @@ class TopHistory:
         left = run.added - run.ended
         self._throughput.expected = lambda _now, _left: run.expected
         return self._throughput.eta(
-            run.now, left, waiting=waiting, delayed=run.delayed, last_retry=last_retry
+            run.now, left, waiting=waiting, delayed=run.delayed, last_retry=last_retry, chain=chain
         )
 
 
@@ -296,7 +297,8 @@ def title(run: RunState, jobs: JobList, history: TopHistory, width: int) -> Styl
         parts.append([(" STOPPING ", "stop")])
     parts.append([(f"{run.ended:,}/{run.added:,}" + ("" if run.complete else "+"), "strong")])
     parts.append([(format_duration(max(0.0, run.now - run.began)), "")])
-    if (left := history.eta(run, jobs.counts["waiting"], jobs.last_due())) is not None:
+    chain = jobs.longest_chain(run.now, numbers.average_processing)
+    if (left := history.eta(run, jobs.counts["waiting"], jobs.last_due(), chain)) is not None:
         parts.append([(f"ETA ~{format_duration(left)}", "running")])
     return join(parts, 2, width - 1)
 

@@ -26,8 +26,7 @@ from pqrun.control.run_view import (
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
-from pqrun.core.job_table import MIN_ENDS, SETTLING_SECONDS
-from pqrun.core.metrics import Metrics
+from pqrun.core.metrics import MIN_ENDS, SETTLING_SECONDS, Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
@@ -241,7 +240,7 @@ class RecordedRunSource:
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
             cpus, row.usage.memory if measured else None, row.until if self._view.live and row.state == WAITING else None,
-            spec.not_before if row.is_delayed else None,
+            spec.not_before if row.is_delayed else None, spec.needs,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:

@@ -105,6 +105,7 @@ class RunScreen(App[list[str]]):
         self._asks_for_search = False
         self._left = False
         self._wanted_workers: int | None = None
+        self._wanted_limits: dict[str, int] = {}
         self._wanted_priorities: dict[int, int] = {}
         self.table = JobTableView(self.jobs, self.words, self._now, self._usage)
         self.log_view = LogView()
@@ -186,6 +187,8 @@ class RunScreen(App[list[str]]):
             return  # nothing has changed, as in every poll of a past run
         if news.run.workers == self._wanted_workers:
             self._wanted_workers = None
+        limits = self._wanted_limits.items()
+        self._wanted_limits = {tag: most for tag, most in limits if news.run.tag_limits.get(tag, 0) != most}
         run = self.run_now = news.run
         if news.changed or news.gone or news.anew:
             for job in news.changed:

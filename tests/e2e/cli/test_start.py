@@ -130,9 +130,9 @@ def test_commands_for_a_live_run_load_neither_typer_nor_a_run(tmp_path):
                       "stop --now"):  # fmt: skip
             modules, done = loaded(words.split(), env=env)
             assert done.returncode == 0, done.stderr
-            assert not modules & (
-                HEAVY | OF_TYPER | OF_A_CLIENTS_RUN | {"random", "shutil", "datetime"}
-            ), words
+            assert not modules & (HEAVY | OF_TYPER | OF_A_CLIENTS_RUN | {"random", "shutil", "datetime"}), (
+                words
+            )
     finally:
         loaded(["stop", "--now"], env=env)  # no queue stays behind if a command failed
 

@@ -96,9 +96,13 @@ def test_the_size_of_a_block(each, size, blocks):
     assert [int(line) for line in done.lines] == blocks
 
 
-def test_no_input_is_no_job(each, tmp_path):
-    (tmp_path / "file").touch()
-    assert tuple(each("--pipe", "echo a")) == tuple(each("--pipe-part", "-a", "file", "echo a")) == (0, "")
+@pytest.mark.parametrize("way", [("--pipe",), ("--pipe-part", "-a", "file"), ("--pipe", "--round-robin")])
+@pytest.mark.parametrize(
+    ("options", "data"), [((), b""), (("--header", ":"), b""), (("--header", ":"), b"head\n")]
+)
+def test_no_input_is_no_job(each, tmp_path, way, options, data):
+    (tmp_path / "file").write_bytes(data)
+    assert tuple(each(*way, *options, "echo a", input=data)) == (0, "")
 
 
 HEADED = [
@@ -121,8 +125,7 @@ def test_a_line_without_a_newline_is_a_record_and_no_header(each, options, data,
 def test_a_line_without_a_newline_is_a_record_of_a_file_and_of_jobs_that_stay(each, tmp_path, data, blocks):
     (tmp_path / "file").write_text(data)
     assert each("--pipe-part", "-a", "file", "--header", ":", "paste -sd,").lines == blocks
-    robin = each("-j1", *ROBIN, "--header", ":", "paste -sd,", input=data)
-    assert robin.lines == (blocks or [""])  # these jobs start before there is any input
+    assert each("-j2", *ROBIN, "--header", ":", "paste -sd,", input=data).lines == blocks
 
 
 @pytest.mark.parametrize("way", [("--pipe",), ("--pipe-part", "-a", "file")])
@@ -193,6 +196,10 @@ def test_jobs_that_stay_get_one_block_after_another(each, tmp_path, state):
     assert sorted(b"".join(parts).splitlines(), key=int) == data.splitlines()
     assert all(parts), "each of the jobs got a block, however busy the machine is"
     assert kept_blocks(state) == []
+
+
+def test_there_are_no_more_jobs_that_stay_than_blocks(each):
+    assert sorted(each("-j8", *ROBIN, "-N1", "wc -l", input=numbers(3)).lines) == ["1", "1", "1"]
 
 
 @pytest.mark.slow

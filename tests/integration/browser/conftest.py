@@ -44,30 +44,41 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser):
-    """`open_page(path)` opens a page from the disk. At the end no error and no request may have been seen."""
+def new_page(browser):
+    """`new_page(is_foreign)` is an empty page. At the end no error and no foreign request may have been seen."""
     contexts, wrong = [], []
 
-    def open_file(path, *, width=1440, height=1000, theme="light", strict=True, anchor=""):
+    def open_empty(is_foreign, *, width=1440, height=1000, theme="light", strict=True):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=theme, bypass_csp=not strict,
             timezone_id="UTC", locale="en-GB",
         )  # fmt: skip
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: wrong.append(message.text))
+        page.on("console", lambda message: wrong.append(message.text) if strict else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
+        page.on("request", lambda request: wrong.append(request.url) if is_foreign(request.url) else None)
+        return page
+
+    yield open_empty
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def open_page(new_page):
+    """`open_page(path)` opens a page from the disk, which may ask for nothing else."""
+
+    def open_file(path, *, anchor="", **look):
         address = Path(path).resolve().as_uri()
+        page = new_page(lambda url: url != address and not url.startswith("blob:"), **look)
         page.goto(address + anchor)
         page.wait_for_selector("html[data-ready]", state="attached")
         return page
 
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert [one for one in wrong if not one.startswith("blob:")] == []
+    return open_file
 
 
 @pytest.fixture
@@ -83,25 +94,15 @@ def server(request, state, tmp_path):
 
 
 @pytest.fixture
-def open_live(browser, server):
-    """`open_live(run)` opens the page of a run. At the end no error and no foreign request may have been seen."""
-    contexts, wrong = [], []
+def open_live(new_page, server):
+    """`open_live(run)` opens the page of a run, which may ask for nothing elsewhere."""
 
     def is_elsewhere(url):
         return not url.startswith((f"{server.origin}/", f"blob:{server.origin}/"))
 
-    def open_run(run=None, *, width=1440, height=1000, theme="light", strict=True):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=theme, bypass_csp=not strict,
-            timezone_id="UTC", locale="en-GB",
-        )  # fmt: skip
-        contexts.append(context)
-        page = context.new_page()
+    def open_run(run=None, **look):
+        page = new_page(is_elsewhere, **look)
         page.set_default_timeout(20_000)
-        page.on("console", lambda message: wrong.append(message.text) if strict else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url) else None)
         page.goto(server.address)
         page.wait_for_selector("html[data-ready]", state="attached")
         if run is not None:
@@ -110,10 +111,7 @@ def open_live(browser, server):
             page.wait_for_selector("html[data-ready]", state="attached")
         return page
 
-    yield open_run
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    return open_run
 
 
 @pytest.fixture(scope="session")

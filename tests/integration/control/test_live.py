@@ -59,6 +59,18 @@ def test_a_run_in_the_foreground_is_steered_from_another_terminal(live, gate, tm
     assert one.said.read_text().count("second") > 0
 
 
+@pytest.mark.slow
+def test_the_estimated_end_is_known_by_earlier_runs(live, pqrun, until, tmp_path):
+    path = tmp_path / "jobs.yaml"
+    path.write_text("jobs:\n" + "".join(f"  {name}: sleep 0.4\n" for name in "abcdef"))
+    assert pqrun("run", "-q", "-j6", str(path)).code == 0
+    one = live("-j1", "--order", "longest-first", str(path))
+    assert 0.4 < one.ask("info")["seconds_left"] < 3.0
+    assert 0.1 < json.loads(one("ps", "--json").out)["seconds_left"] < 3.0
+    one.ask("pause")
+    until(lambda: one.ask("info")["seconds_left"] is None)
+
+
 def test_commands_without_a_live_run_say_how_to_start_one(here, pqrun, state, monkeypatch):
     for words in (
         ["add", "true"],

@@ -254,7 +254,8 @@ def test_what_an_older_run_does_not_know_is_told_with_the_commands_that_mend_it(
 def test_the_answers_of_an_older_run_are_shown():
     answer = {"jobs": [], "paused": False, "stopping": False}
     info = {"run": {"id": "queue"}, "metrics": {}}
-    assert json.loads(document(answer, info))["tag_limits"] == {}
+    listed = json.loads(document(answer, info))
+    assert (listed["tag_limits"], listed["seconds_left"]) == ({}, None)
     assert shown(answer, Console(), None, most=None) == "no unfinished jobs"
 
 

@@ -684,3 +684,10 @@ def test_a_running_job_has_its_usage_and_if_asked_its_last_output(tmp_path):
     }
     rejected(door.ask("ps", last_output="yes"), 2, "last_output")
     door.close()
+
+
+@pytest.mark.parametrize(("left", "said"), [(None, None), (1530.04, 1530.0)])
+def test_the_facts_of_a_run_have_its_estimated_end(tmp_path, left, said):
+    door = Door(tmp_path / "control.sock", left=left)
+    assert door.ask("info")["seconds_left"] == said
+    door.close()

@@ -49,7 +49,7 @@ class ToldRun:
         """Return what a run would answer."""
         if verb == "info":
             facts = {"id": "k3f9q2", "files": ["nightly.yaml"], "started_at": "2026-11-29T00:30:00.000000Z"}
-            return {"run": {**facts, "workers": 4}, "metrics": {}}
+            return {"run": {**facts, "workers": 4}, "metrics": {}, "seconds_left": 1530.0}
         jobs = [
             {
                 "id": name, "seq": seq, "state": state, "priority": PRIORITIES[priority], "attempts": attempts,

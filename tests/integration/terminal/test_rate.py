@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.core.job_table import Throughput
+from pqrun.core.metrics import Throughput
 
 
 def ends(times, began=0.0):

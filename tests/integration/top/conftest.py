@@ -67,6 +67,7 @@ class Fake:
         self.now = NOW
         self.acts = []
         self.refuses = None
+        self.limits = {}
         self.output = {}
         self.attempts = {}
         self.usage = {4: MeasuredUsage(1.94, 1638 << 20), 5: MeasuredUsage(0.12, 812 << 10)}
@@ -92,6 +93,7 @@ class Fake:
         run = RunState(
             "k3f9", "nightly.yaml", self.state, self.live, NOW - 120, self.now, self.workers, self.numbers(),
             len(self.jobs), ended, self.paused, False, True, self.trouble, usage=self.usage,
+            tag_limits=dict(self.limits),
         )  # fmt: skip
         return RunUpdate(run, changed, gone, anew)
 
@@ -114,6 +116,10 @@ class Fake:
             self.paused = verb == "pause"
         if verb == "workers":
             self.workers = facts["workers"]
+        if verb == "limit":
+            self.limits |= {facts["tag"]: facts["workers"]}
+            self.limits = {tag: most for tag, most in self.limits.items() if most}
+            return {"ok": True, "workers": facts["workers"], "count": 0}
         return {"ok": True}
 
     def close(self):

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from pqrun.core.job import Need
 from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
 from pqrun.ui.top.rendering import TopHistory, columns, curve, dashboard, idle_keys, keys, row, title
 from pqrun.ui.top.run_source import MeasuredUsage
@@ -107,6 +108,21 @@ def test_a_job_that_waits_for_its_time_counts_down():
     one = nightly()[0]._replace(state="waiting", due=NOW + 90, not_before=NOW + 90)
     said = "".join(text for text, _ in row(one, columns(110), 110, NOW, ""))
     assert " in 1m30s " in said and "not before " in said
+
+
+def test_the_longest_chain_of_needs_counts():
+    jobs = JobList()
+    jobs.update([
+        job(1, "running", began=NOW - 4), job(2, "pending", needs=(Need("job-1"),)), job(3, "queued"),
+        job(4, "waiting", due=NOW + 30), job(5, "pending", needs=(Need("job-2"), Need("job-4"))), job(6, "ok"),
+    ])  # fmt: skip
+    assert jobs.longest_chain(NOW, 10.0) == 50.0
+    jobs.update([job(4, "ok")])
+    assert jobs.longest_chain(NOW, 10.0) == 26.0
+    history, run = TopHistory(), Fake(nightly()).poll().run._replace(now=NOW, ended=0, added=200)
+    history.begin([], run)
+    history.sample(run._replace(now=NOW + 10, ended=190))
+    assert history.eta(run._replace(now=NOW + 10, ended=190), chain=26.0) == 26.0
 
 
 def test_jobs_that_wait_for_their_time_do_not_count_at_the_present_rate():

@@ -133,6 +133,32 @@ def test_priority_goes_up_and_down_but_not_of_what_runs(play):
 
 
 @pytest.mark.slow
+def test_the_limit_of_a_tag(play):
+    source = Fake([job(1, name="plain"), job(2, name="tagged", tags=("net", "disk"))])
+
+    async def script(app, pilot):
+        await pilot.press("left_square_bracket")
+        await settled(app, pilot)
+        assert source.acts == [] and "which tag?" in text(app)
+        await pilot.press("down", "right_square_bracket")
+        await settled(app, pilot)
+        assert source.acts == [] and "tag:net: there is no limit" in text(app)
+        await pilot.press("left_square_bracket", "left_square_bracket", "right_square_bracket")
+        await settled(app, pilot)
+        assert "tag:net: up to 3 at a time" in text(app) and "at most 3" in text(app)
+        await pilot.press("right_square_bracket")
+        await settled(app, pilot)
+        assert "tag:net: any number at a time" in text(app)
+        source.limits["disk"] = 1
+        await pilot.press("t", "left_square_bracket")  # the first of the tags is listed
+        await settled(app, pilot)
+        assert "tag:disk: at least 1 at a time" in text(app)
+        assert source.acts == [("limit", {"tag": "net", "workers": most}) for most in (3, 2, 3, None)]
+
+    play(source, script)
+
+
+@pytest.mark.slow
 def test_pause_and_workers(play):
     source = told()
 

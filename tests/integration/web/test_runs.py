@@ -133,10 +133,15 @@ def test_a_page_acts_on_a_run_and_its_jobs(server, queue, gate):
     ) == (200, {"ok": True, "count": 1})  # fmt: skip
     assert server.do(name, "cancel", {"jobs": ["three"], "seq": seq["three"]})[0] == 200
     assert server.do(name, "workers", {"workers": 3})[0] == 200
-    run.ask("limit", tag="x", workers=2)
+    assert server.do(name, "limit", {"tag": "x", "workers": 2}) == (
+        200,
+        {"ok": True, "workers": 2, "count": 0},
+    )
     assert server.do(name, "pause")[0] == 200
     told.until(lambda told: told.head["paused"] and told.head["run"]["workers"] == 3)
     assert told.head["tagLimits"] == {"x": 2}
+    assert server.do(name, "limit", {"tag": "x", "workers": None})[0] == 200
+    told.until(lambda told: told.head["tagLimits"] == {})
     told.until(lambda told: told.states.get("one") == "held" and told.states["three"] == "cancelled")
     assert told.jobs[seq["two"]]["priority"] == 2
     assert server.do(name, "unpause")[0] == 200

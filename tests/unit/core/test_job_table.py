@@ -11,6 +11,7 @@ from pqrun.core.job import (
     ExitedWith,
     JobSpec,
     LostExit,
+    Need,
     Outcome,
     Priority,
     RetryPolicy,
@@ -184,3 +185,32 @@ def test_a_job_that_failed_is_tried_anew_when_it_is_reopened():
     table = told(*LOST, end, ev.JobReopened(10.0, 1, Outcome.FAILED, SPEC), keeps_ended=True)
     row = table.rows[1]
     assert (row.retries, row.lost, row.place, row.attempts, row.outcome) == (0, 0, 0, 1, None)
+
+
+def running_down(*, needs=()):
+    """A table at the time 10: five jobs have ended, one a second, and three are left."""
+    table = JobTable()
+    for seq in range(1, 9):
+        wants = needs if seq == 8 else ()
+        table.fold(ev.JobAdded(0.0, seq, JobSpec(str(seq), Command("true"), needs=tuple(map(Need, wants)))))
+        if seq < 8 or not wants:
+            table.fold(ev.JobQueued(0.0, seq, 1, Priority.NORMAL))
+    for seq in range(1, 6):
+        table.fold(ev.JobEnded(seq * 2.0, seq, Outcome.OK, 1))
+    table.fold(ev.InputEnded(10.0, 8, True))
+    return table
+
+
+def test_the_time_left_follows_from_the_rate():
+    table = running_down()
+    assert table.seconds_left(10.0) == 6.0
+    assert table.seconds_left(10.0, unread=2) == 10.0
+    table.fold(ev.RunPaused(10.0, True, ""))
+    assert table.seconds_left(10.0) is None
+
+
+def test_the_time_left_is_at_least_that_of_the_longest_chain():
+    table = running_down(needs=["7"])
+    assert table.seconds_left(10.0, average=2.0) == 6.0
+    assert table.seconds_left(10.0, average=5.0) == 10.0
+    assert running_down().seconds_left(10.0, average=5.0) == 6.0

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What follows from earlier runs: the time left, flaky rates, the order of equals, and parts of equal time."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.core.job import Command, ExitedWith, JobSpec, LostExit, Priority
+from pqrun.core.job import Command, ExitedWith, JobSpec, LostExit, Need, Priority
 from pqrun.core.job_row import FullRow, JobRow
-from pqrun.core.job_table import Throughput
+from pqrun.core.metrics import Throughput
 from pqrun.core.past import (
+    MAX_CHAINED_JOBS,
     EarlierRuns,
     FlakyRate,
     KnownDurations,
@@ -18,6 +20,7 @@ from pqrun.core.past import (
     expected_seconds,
     flaky_rate,
     key_of,
+    longest_chain,
     parts_by_time,
     past_key,
     result_of,
@@ -100,6 +103,35 @@ def test_the_time_left_is_that_of_the_work_or_of_the_longest_job():
     assert expected_seconds(known, [wide, row("c")], 2, 102.0, left=2) == 5.5  # twice 4, and 3
     late = row("c", state="waiting", until=150.0)
     assert expected_seconds(known, [late], 2, 102.0, left=1) == 51.0
+
+
+def test_jobs_that_need_one_another_take_as_long_as_all_of_them():
+    known = past(a=10.0, b=10.0, c=10.0, d=1.0)
+    rows = [row("a", state="running", started=100.0), row("d")]
+    rows += [row(name, spec=job(name, needs=(Need(of),))) for name, of in (("b", "a"), ("c", "b"))]
+    assert expected_seconds(known, rows, 8, 102.0, left=4) == 28.0
+    assert expected_seconds(known, rows, 1, 102.0, left=4) == 29.0
+
+
+def needs_of(**needs):
+    return {name: tuple(map(Need, needed)) for name, needed in needs.items()}
+
+
+def test_the_longest_chain_counts_and_what_has_ended_does_not():
+    seconds = {"a": 1.0, "b": 2.0, "c": 4.0, "d": 8.0, "alone": 9.0}
+    assert longest_chain(seconds, needs_of(b=["a", "gone"], c=["a"], d=["b", "c"])) == 13.0
+    assert longest_chain(seconds, needs_of(c=["b", "a"], b=["a"])) == 7.0
+    assert longest_chain(seconds, {}) == 0.0
+    assert longest_chain(seconds, needs_of(a=["b"], b=["a"])) < 100.0  # there is no such run, and no loop
+
+
+def test_chains_of_very_many_jobs_or_needs_are_not_followed():
+    names = [str(number) for number in range(MAX_CHAINED_JOBS)]
+    chain = needs_of(**{name: [before] for before, name in pairwise(names)})
+    assert longest_chain(dict.fromkeys(names, 1.0), chain) == MAX_CHAINED_JOBS
+    assert longest_chain(dict.fromkeys([*names, "more"], 1.0), chain) == 0.0
+    wide = needs_of(**{f"b{number}": names[:100] for number in range(30)})
+    assert longest_chain(dict.fromkeys([*names[:100], *wide], 1.0), wide) == 0.0
 
 
 def test_an_unknown_job_counts_as_usual_if_most_are_known():

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from pqrun.core.job import UNKNOWN_SIZE, Command, InputBlock, JobSpec
-from pqrun.core.unicode_json import argument_facts, arguments_by_name, as_json
+from pqrun.core.text import arguments_by_name
+from pqrun.core.unicode_json import argument_facts, as_json
 
 USUAL = JobSpec("a", Command("true"))
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The main thread's wait."""
 
+import errno
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from pqrun.core.errors import InternalFailure
 from pqrun.engine.reactor import Reactor
 
 
@@ -85,6 +87,39 @@ def test_a_ring_in_the_midst_of_hearing_another_does_not_silence_the_bell(reacto
     began = time.monotonic()
     reactor.wait(60)
     assert time.monotonic() - began < 30
+
+
+def refuse_writes(monkeypatch, times):
+    """Let the next `times` writes fail."""
+    write, left = os.write, [times]
+
+    def refusing(fd, data):
+        if left[0] > 0:
+            left[0] -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", refusing)
+
+
+def test_a_wake_up_whose_write_fails_is_written_again(reactor, monkeypatch):
+    refuse_writes(monkeypatch, 3)
+    for _ in range(2):
+        reactor.wake()
+        began = time.monotonic()
+        assert reactor.wait(60) == []
+        assert time.monotonic() - began < 30
+
+
+def test_a_wake_up_that_cannot_be_written_ends_the_wait_with_an_error(reactor, monkeypatch):
+    refuse_writes(monkeypatch, 10**9)
+    Thread(target=lambda: (time.sleep(0.05), reactor.wake())).start()
+    with pytest.raises(InternalFailure, match="cannot wake the main thread: Input/output error"):
+        reactor.wait(60)
+    reactor.wake()
+    began = time.monotonic()
+    assert reactor.wait(0.02) == []
+    assert time.monotonic() - began >= 0.02, "the broken pipe makes no later wait spin"
 
 
 def test_it_does_not_return_before_the_alarm(reactor):

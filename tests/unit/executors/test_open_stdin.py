@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The open standard input of a job: what is sent is taken at once, or waits in memory up to a limit."""
 
+import errno
 import os
 import select
 from collections.abc import Iterator
@@ -122,3 +123,21 @@ def test_the_end_of_a_terminals_input_is_a_key_that_first_ends_the_line(text: by
     job.stdin.send(text, end=True)
     assert job.read() == text + b"\x04" * (ENDS_OF_INPUT + ends)
     job.close()
+
+
+def test_the_worker_is_woken_although_a_write_to_its_pipe_fails(job: Job, monkeypatch) -> None:
+    job.begin()
+    write, refused = os.write, []
+
+    def refusing(fd: int, data: bytes) -> int:
+        if fd != job.writes and not refused:
+            refused.append(fd)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", refusing)
+    job.stdin.send(bytes(2 * PIPE_BYTES), end=True)
+    assert refused
+    assert job.poll.poll(0), "the worker's thread has something to do"
+    job.turn()
+    assert job.read() == bytes(2 * PIPE_BYTES) + b"<end>"
