@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pqrun.core.job import CountedAs
+from pqrun.core import events as ev
+from pqrun.core.job import Command, CountedAs, JobSpec, Outcome
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index, watch
@@ -76,6 +77,15 @@ def test_more_jobs_than_are_kept_in_memory_make_no_difference(tmp_path, monkeypa
     record = Record(tmp_path / "abc")
     record.tell(*random_story(8))
     assert query_index(record.run, told_by) == told_live(record)
+
+
+def test_a_held_job_has_not_ended(tmp_path):
+    record = Record(tmp_path / "abc")
+    spec = JobSpec("a", Command("true"))
+    record.tell(ev.JobAdded(BEGAN, 1, spec), ev.JobHeld(BEGAN, 1, True, ""))
+    assert query_index(record.run, lambda index: index.unfinished()) == {1}
+    record.tell(ev.JobEnded(BEGAN, 1, Outcome.CANCELLED, 0))
+    assert query_index(record.run, lambda index: index.unfinished()) == set()
 
 
 def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):
