@@ -17,6 +17,7 @@ from pqrun.core.job import (
     Pool,
     Priority,
     RetryPolicy,
+    SelfReport,
     StopReason,
 )
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
@@ -84,6 +85,13 @@ def test_backoff_is_exponential_linear_or_constant_and_capped():
 def test_jitter_spreads_the_wait_to_both_sides():
     policy = RetryPolicy(max=1, delay=10, jitter=0.1)
     assert [policy.wait_before(1, chance) for chance in (0.0, 0.5, 1.0)] == [9.0, 10.0, 11.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 7.0])
+def test_a_job_says_itself_when_it_is_tried_again(seconds):
+    said = Fate(exit=ExitedWith(1), said=SelfReport(retry_after=seconds))
+    story = run([job("a", retry=RetryPolicy(max=1, delay=3))], fates={"a": [said, Fate()]})
+    assert starts(story) == [(0, 1, 1), (1 + seconds, 1, 2)]
 
 
 def test_a_permanent_code_is_never_retried():
@@ -204,6 +212,12 @@ def test_after_a_stop_nothing_starts_and_a_second_one_kills():
     assert starts(story) == [(0, 1, 1), (1, 2, 1)]
     assert outcomes(story) == {1: "ok", 2: "interrupted"}
     assert story.events[-1].at == 2
+
+
+def test_an_attempt_is_killed_once_however_often_that_is_asked():
+    asks = [(at, lambda s, t: s.stop("x", t, force=True)) for at in (1, 1)]
+    story = run([job("a")], fates={"a": Fate(seconds=50)}, asks=asks)
+    assert [e.force for e in story.events if isinstance(e, ev.AttemptStopping)] == [True]
 
 
 def test_what_needs_an_interrupted_job_stays_pending():
