@@ -35,6 +35,7 @@ def test_a_job_waits_for_its_time_and_lets_others_pass(door):
     assert door.states() == {"late": "waiting"}
     door.pass_seconds(1)
     assert door.states() == {"late": "running"}
+    assert door.scheduler.admission.delayed == {}, "nothing looks at the wall clock any more"
     door.end("late")
     assert door.states() == {}
 

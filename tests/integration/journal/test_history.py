@@ -15,7 +15,7 @@ from support.process import PQRUN
 
 from pqrun.core.job import Command, JobSpec
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.journal.run_list import past_runs, shortest_prefixes
+from pqrun.journal.run_list import PrunePolicy, past_runs, prune_runs, shortest_prefixes
 
 from .conftest import World, first_line
 from .records import BEGAN, Record
@@ -627,6 +627,17 @@ def test_prune_removes_what_was_never_a_run_but_not_what_may_become_one(world, s
     os.utime(world.state / "runs" / "old222", (1, 1))
     world.look("prune")
     assert ids(world) == ["aaaaa2", "new222"]
+
+
+def test_a_run_that_is_resumed_while_others_are_pruned_stays(world, some_runs):
+    some_runs("aaaaa2", "bbbbb2", ended=1)
+    pruning = prune_runs(PrunePolicy(days=0, runs=0, size=0), time.time(), dry_run=False)
+    assert next(pruning).past.id == "bbbbb2"
+    resumed = RunDirectory(str(world.state / "runs" / "aaaaa2"))
+    resumed.lock()
+    assert list(pruning) == []
+    resumed.unlock()
+    assert ids(world) == ["aaaaa2"]
 
 
 def test_prune_follows_no_link(world, some_runs):

@@ -79,13 +79,14 @@ def test_more_jobs_than_are_kept_in_memory_make_no_difference(tmp_path, monkeypa
     assert query_index(record.run, told_by) == told_live(record)
 
 
-def test_a_held_job_has_not_ended(tmp_path):
+def test_held_and_queued_jobs_have_not_ended(tmp_path):
     record = Record(tmp_path / "abc")
     spec = JobSpec("a", Command("true"))
     record.tell(ev.JobAdded(BEGAN, 1, spec), ev.JobHeld(BEGAN, 1, True, ""))
-    assert query_index(record.run, lambda index: index.unfinished()) == {1}
+    record.tell(ev.JobAdded(BEGAN, 2, spec), ev.JobQueued(BEGAN, 2, 1, spec.priority))
+    assert query_index(record.run, lambda index: index.unfinished()) == {1, 2}
     record.tell(ev.JobEnded(BEGAN, 1, Outcome.CANCELLED, 0))
-    assert query_index(record.run, lambda index: index.unfinished()) == set()
+    assert query_index(record.run, lambda index: index.unfinished()) == {2}
 
 
 def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):

@@ -22,6 +22,9 @@ from pqrun.core.job import (
 )
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
+from pqrun.core.states import Queued
+from pqrun.core.task import Task
+from pqrun.journal.restart_plan import RestartPlan
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 
@@ -274,6 +277,16 @@ def test_a_refused_start_goes_back_to_the_front_and_uses_up_nothing():
     story = simulate(scheduler, SimulatedExecutor(FakeClock(), 2, fate))
     assert starts(story) == [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
     assert [e.slots for e in story.events if isinstance(e, ev.SlotsChanged)] == [1]
+
+
+def test_a_job_that_is_moved_to_the_front_goes_before_those_that_were_moved_in_an_earlier_process():
+    tasks = [Task(seq, job(name)) for seq, name in enumerate("ab", 1)]
+    for task, place in zip(tasks, (-4, 5), strict=True):
+        task.state, task.place = Queued(1, 0.0), place
+    scheduler = Scheduler()
+    scheduler.restore(RestartPlan(tasks=tasks, jobs=2), 0.0)
+    scheduler.change(tasks[1], tasks[1].spec, 0.0, front=True)
+    assert [e.seq for e in scheduler.decide(0.0, 2).events if isinstance(e, ev.AttemptSubmitted)] == [2, 1]
 
 
 def test_who_was_refused_has_waited_since_he_came():
