@@ -90,6 +90,13 @@ def test_a_number_of_blocks_for_each_worker(each, tmp_path):
     assert sum(map(int, done.lines)) == 10_000
 
 
+def test_the_header_takes_no_part_in_a_number_of_blocks(each, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 5000 + b"\n" + numbers(1000))
+    done = each("-j1", "--pipe-part", "-a", "file", "--block", "-2", "--header", ":", "tail -n +2 | wc -l")
+    assert len(done.lines) == 2
+    assert sum(map(int, done.lines)) == 1000
+
+
 @pytest.mark.parametrize(("size", "blocks"), [("1K", [1024, 176]), ("1k", [1000, 200]), ("600", [600, 600])])
 def test_the_size_of_a_block(each, size, blocks):
     done = each("--pipe", "--block", size, "wc -c", input=b"1\n" * 600)

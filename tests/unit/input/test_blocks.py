@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.input.each.pipe import BlockCutter, record_rules, split_positions
+from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
+from pqrun.core.job_row import JobRow
+from pqrun.input.each.blocks import BlockFiles, reopened_blocks
+from pqrun.input.each.pipe import Block, BlockCutter, record_rules, split_positions
 
 RECORD_ENDS = [
     {"recstart": None, "recend": None},
@@ -156,3 +160,30 @@ def test_a_long_record_is_searched_in_linear_time():
             tries += 1
             assert cutter.take() is None
     assert tries < 40
+
+
+def kept_job(number, directory):
+    block = InputBlock(number, 0, 1, f"{directory}/{number}", kept=True)
+    return JobRow(number, JobSpec(str(number), Command("true", stdin=block)))
+
+
+@pytest.mark.parametrize("outcome, recorded, stays", [
+    (Outcome.OK, True, False), (Outcome.FAILED, True, True), (Outcome.FAILED, False, False),
+])  # fmt: skip
+def test_a_block_stays_for_a_resume_of_its_failed_job(tmp_path, outcome, recorded, stays):
+    files = BlockFiles(str(tmp_path), recorded=recorded)
+    files.write(1, b"", Block(0, b"x"))
+    files.handlers[ev.JobEnded](ev.JobEnded(0.0, 1, outcome, 1), kept_job(1, tmp_path))
+    assert (tmp_path / "1").exists() == stays
+
+
+def test_a_resume_removes_the_blocks_that_no_job_needs(tmp_path):
+    rows = [kept_job(number, "/moved") for number in (1, 2)]
+    rows[0].state = "ok"
+    for name in ("1", "2", "3"):
+        (tmp_path / name).touch()
+    assert reopened_blocks(str(tmp_path), rows, remove=False)
+    assert len(list(tmp_path.iterdir())) == 3, "a dry run changes nothing"
+    assert reopened_blocks(str(tmp_path), rows, remove=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "2"], "job 1 was ok, and block 3 was not recorded"
+    assert rows[1].spec.work.stdin.file == f"{tmp_path}/2"
