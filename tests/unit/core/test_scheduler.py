@@ -209,6 +209,25 @@ def test_halting_now_stops_what_runs_and_soon_lets_it_finish():
     assert outcomes(soon) == {1: "failed", 2: "ok"}
 
 
+def test_a_failure_of_a_job_that_runs_again_counts_no_more_for_halting():
+    scheduler = Scheduler(halt=HaltRule("soon", "fail", 2))
+    scheduler.add([job("a"), job("b")], 0.0)
+    again = Task(1, job("a"))
+    again.attempts = 1
+
+    def fail(seq, attempt):
+        scheduler.decide(0.0, 2)
+        end = ProcessFinished(AttemptId(seq, attempt), ExitedWith(1), False, 0.0, 0.0, slot="slot 1")
+        scheduler.observe(end, 0.0)
+
+    fail(1, 1)
+    scheduler.reopen([(again, Outcome.FAILED, False)], 0.0, "")
+    fail(1, 2)
+    assert scheduler.stopping is None
+    fail(2, 1)
+    assert scheduler.stopping.cause == "halt"
+
+
 def test_after_a_stop_nothing_starts_and_a_second_one_kills():
     asks = [(1.5, lambda s, t: s.stop("signal SIGINT", t)), (2, lambda s, t: s.stop("x", t, force=True))]
     story = run([job("a"), job("b"), job("c")], fates={"b": Fate(seconds=50, deaf=True)}, asks=asks)
@@ -287,6 +306,16 @@ def test_a_job_that_is_moved_to_the_front_goes_before_those_that_were_moved_in_a
     scheduler.restore(RestartPlan(tasks=tasks, jobs=2), 0.0)
     scheduler.change(tasks[1], tasks[1].spec, 0.0, front=True)
     assert [e.seq for e in scheduler.decide(0.0, 2).events if isinstance(e, ev.AttemptSubmitted)] == [2, 1]
+
+
+def test_a_job_that_was_cancelled_while_its_start_was_refused_is_cancelled():
+    scheduler = Scheduler()
+    scheduler.add([job("a")], 0.0)
+    scheduler.decide(0.0, 1)
+    scheduler.cancel(scheduler.tasks[1], 1.0)
+    scheduler.observe(StartRejected(AttemptId(1, 1), "no room"), 2.0)
+    ends = [e.outcome for e in scheduler.decide(2.0, 1).events if isinstance(e, ev.JobEnded)]
+    assert ends == [Outcome.CANCELLED]
 
 
 def test_who_was_refused_has_waited_since_he_came():

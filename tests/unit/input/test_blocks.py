@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The cutting of bytes into blocks of whole records."""
 
+import os
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
 from pqrun.core.job_row import JobRow
-from pqrun.input.each.blocks import BlockFiles, reopened_blocks
+from pqrun.input.each.blocks import DEFAULT_BLOCK_BYTES, BlockFiles, _header_size, reopened_blocks
 from pqrun.input.each.pipe import Block, BlockCutter, record_rules, split_positions
 
 RECORD_ENDS = [
@@ -105,12 +106,26 @@ def test_a_number_of_records(records, lines, total, size):
     )
 
 
-@given(st.integers(2, 4), st.integers(0, 60), st.integers(10, 50))
-def test_records_of_several_lines_fill_a_block(lines, total, size):
+@given(st.integers(2, 4), st.integers(0, 60), st.integers(10, 50), st.booleans())
+def test_records_of_several_lines_fill_a_block(lines, total, size, header):
     data = b"".join(b"%d\n" % number for number in range(total))
-    _, blocks = blocks_of(data, record_rules(None, None, lines=lines), size)
-    assert b"".join(block.data for block in blocks) == data
+    first, blocks = blocks_of(data, record_rules(None, None, lines=lines), size, header=header)
+    assert first + b"".join(block.data for block in blocks) == data
     assert all(block.data.count(b"\n") % lines == 0 for block in blocks[:-1])
+
+
+def test_a_long_record_of_a_file_is_not_cut():
+    data = b"x" * 9999 + b"\n" + b"y" * 30_000 + b"\n" + b"z\n"
+    ends = split_positions(lambda size, at: data[at : at + size], 0, len(data), 100, record_rules(None, None))
+    assert list(ends) == [10_000, 40_001, len(data)]
+
+
+def test_a_header_may_be_longer_than_one_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * DEFAULT_BLOCK_BYTES + b"yz\n1\n")
+    fd = os.open(path, os.O_RDONLY)
+    assert _header_size(fd) == DEFAULT_BLOCK_BYTES + 3
+    os.close(fd)
 
 
 def test_blocks_are_as_large_as_asked_but_for_records_that_are_larger():
@@ -124,6 +139,7 @@ def test_blocks_are_as_large_as_asked_but_for_records_that_are_larger():
     ("options", "data", "blocks"),
     [
         ({"recstart": ">", "recend": None, "records": 1}, b">a\n>b\n", [b"a\n", b"b\n"]),
+        ({"recstart": ">", "recend": "\n", "records": 1}, b">a>b\n>c\n", [b"a>b", b"c"]),
         ({"recstart": None, "recend": "--", "records": 2}, b"a--b--c--", [b"ab", b"c"]),
         ({"recstart": None, "recend": "-+", "records": 1, "regexp": True}, b"a--b-c", [b"a", b"b", b"c"]),
     ],

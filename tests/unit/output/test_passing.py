@@ -286,3 +286,12 @@ def test_a_file_that_somebody_shortens_stops_the_copy_instead_of_being_waited_fo
         )
     assert reached == LARGE
     one.captures[1].finish()
+
+
+def test_the_rest_of_the_last_line_of_an_attempt_that_is_tried_again_is_shown_with_the_lines_before(shown):
+    one = shown(mode="line")
+    one.prints(1, b"one\ntw", retries=1)
+    one.tell(ev.OutputGrew(0.0, 1, 1, 1, 4, one.captures[1].out))
+    assert one.read() == b"one\n"
+    one.ends(1, CountedAs.RETRIED)
+    assert one.read() == b"tw"
