@@ -21,7 +21,7 @@ from pqrun.core.job import (
 from pqrun.core.job_row import JobRow
 from pqrun.output import writer as writers
 from pqrun.output.ci_markers import CIFences
-from pqrun.output.printer import OutputPrinter, OutputStyle
+from pqrun.output.printer import OrderedOutput, OutputPrinter, OutputStyle
 from pqrun.output.store import Capture, Logs
 from pqrun.output.writer import StreamWriter
 
@@ -295,3 +295,11 @@ def test_the_rest_of_the_last_line_of_an_attempt_that_is_tried_again_is_shown_wi
     assert one.read() == b"one\n"
     one.ends(1, CountedAs.RETRIED)
     assert one.read() == b"tw"
+
+
+def test_in_order_a_resumed_run_waits_for_no_job_that_has_ended_before():
+    order = OrderedOutput()
+    order.begin_with([2, 5])
+    assert not order.is_turn_of(5)
+    assert list(order.ended(2)) == [(None, [])] * 3
+    assert order.is_turn_of(5)
