@@ -75,7 +75,9 @@ def test_running_and_ended_jobs_are_refused_with_the_cure(door):
     assert door.ask("edit", id="a")["error"] == ended
     door.ask("add", add=[{"run": "true"}])
     door.end("2")
-    assert door.ask("edit", id="2")["error"] == ended.replace("`a`", "`2`"), "of a number nothing is remembered"
+    assert door.ask("edit", id="2")["error"] == ended.replace("`a`", "`2`"), (
+        "of a number nothing is remembered"
+    )
     assert door.ask("edit", id="nobody")["error"] == "no unfinished job `nobody`: `pqrun ps` lists them"
 
 
