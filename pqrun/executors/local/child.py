@@ -258,7 +258,7 @@ class Child(JobProcessGroup):
                 self._post_start(slot, began)
             # No observer waits for its output, and its pipes can hold it: wait for the leader alone.
             if watcher >= 0 and not (
-                around.follow or slot in around.talkative or self._attempt.spec.idle_timeout
+                around.follow or slot in around.talkative or self._attempt.spec.idle_timeout or self._stdin
             ):
                 poll = select.poll()
                 poll.register(watcher, select.POLLIN)

@@ -96,6 +96,16 @@ def test_a_stopped_leftover_is_asked_to_end_and_goes_on_for_that(world: World) -
 
 
 @pytest.mark.slow
+def test_a_leftover_that_reads_an_open_stdin_sees_its_end(world: World) -> None:
+    left = "exec 3<&0; (cat <&3 > copy; echo read > read) &"
+
+    facts = world.run(f"{left} # pqrun: stdin=open\n", "-q", "--progress", "none")
+
+    assert facts.code == 0
+    assert (world.directory / "read").read_text() == "read\n"
+
+
+@pytest.mark.slow
 def test_a_long_grace_is_for_the_job_and_not_for_its_leftovers(world: World) -> None:
     """A leftover that ignores TERM is killed two seconds after it was asked, not a minute."""
     began = time.monotonic()

@@ -134,6 +134,19 @@ def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_liste
     assert len(looks) >= 4, "the last look finds none, and the first two could see nothing"
 
 
+def test_the_watch_over_a_killed_run_finds_all_that_descend_from_a_job(monkeypatch):
+    """Processes that left the job's session and its marker are known by their parents alone."""
+
+    def process(pid, parent, session):
+        return Process(pid, "S", parent, session, session, 77, False)
+
+    there = [process(13, 12, 13), process(12, 11, 12), process(11, 10, 10), process(14, 1, 14)]
+    monkeypatch.setattr(vigil, "all_processes_to_the_newest", lambda: iter(there))
+    monkeypatch.setattr(vigil, "environment_of", lambda pid: b"")
+    found = vigil._those_of({10: 1.0}, b"/mark.", {}, set())
+    assert [one.pid for one in found] == [11, 12, 13]
+
+
 def stat_of(pid, *, start_code=b"4096", env_start=b"8192", flags=b"4194304"):
     """Return the text of `/proc/PID/stat` of a process, as far as `read_stat` looks at it."""
     fields = [b"0"] * 50
