@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pqrun.cli.options import RunOptions
+from pqrun.cli.settings import resumed_settings
 from pqrun.journal.run_record import RunRecord
 
 from .conftest import first_line, lines_of
@@ -539,3 +541,13 @@ def test_a_limit_relative_to_other_jobs_is_kept_and_knows_those_before_the_crash
     assert states(world) == {"1": "ok", "2": "ok", "3": "interrupted"}
     done = world.pqrun("resume", "latest", "--json")
     assert done.code == 1 and states(world) == {"1": "ok", "2": "ok", "3": "timeout"}
+
+
+def test_a_preset_that_is_given_to_resume_replaces_what_it_sets(tmp_path):
+    record = Record(tmp_path / "abc", options={"jobs": "7", "max_queue": 3, "delay": 2.0})
+    kept = resumed_settings(str(record.path), RunOptions(), failed=False).limits
+    replaced = resumed_settings(str(record.path), RunOptions(preset="small"), failed=False).limits
+    assert [(one.jobs, one.max_queue, one.delay) for one in (kept, replaced)] == [
+        ("7", 3, 2.0),
+        ("2", 100, 2.0),
+    ]

@@ -6,6 +6,8 @@ import json
 import pytest
 from support.process import environment, run_pqrun
 
+from pqrun.app.web.site import whole_lines
+from pqrun.control.run_view import OutputPiece
 from pqrun.core.metrics import CORE_METRICS
 
 JOBS = {
@@ -191,3 +193,15 @@ def test_a_journal_that_can_not_be_read_is_told(server, past, state, tmp_path):
         if kind == "trouble":
             assert "damaged" in data["error"]
             return
+
+
+@pytest.mark.parametrize(
+    ("data", "over", "shown"),
+    [
+        (b"one\ntw", False, b"one\n"), (b"one\ntw", True, b"one\ntw"), (b"name: ", False, b"name: "),
+        ("é? ü".encode(), False, "é? ü".encode()), ("é€".encode()[:-1], False, "é".encode()),
+        ("𝄞".encode()[:-1], False, b""), (b"\xff\x80\x80\x80\x80", False, b"\xff\x80\x80\x80\x80"),
+    ],
+)  # fmt: skip
+def test_no_character_of_an_output_is_cut_and_a_prompt_is_shown_at_once(data, over, shown):
+    assert whole_lines(OutputPiece(data, 0, over)) == shown

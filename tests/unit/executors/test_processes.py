@@ -12,6 +12,7 @@ from pqrun.executors.local import cleanup as local_cleanup
 from pqrun.executors.local import procfs as processes
 from pqrun.executors.local import watchdog_process as vigil
 from pqrun.executors.local.cleanup import ProcessCleanup
+from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
 from pqrun.executors.local.procfs import (
     Children,
     Process,
@@ -132,6 +133,15 @@ def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_liste
     vigil.end_all({sleeper.pid: 1.0}, b"/no-such-mark.")
     assert sleeper.poll() == -15
     assert len(looks) >= 4, "the last look finds none, and the first two could see nothing"
+
+
+def test_what_is_known_of_a_process_does_not_hold_for_a_later_one_of_its_number():
+    ownership = ProcessOwnership(b"/mark.", b"/mark-kept.")
+    member = JobProcesses(b"/mark.1/", keep=False, slot=1)
+    first = Process(60, "S", 50, 60, 60, 77, False)
+    ownership.inherit(first, Orphan(50, 0.0, member))
+    assert ownership.identify_owner(first._replace(state="Z"), None).owner is member
+    assert ownership.identify_owner(first._replace(state="Z", start_time=99), None).owner is None
 
 
 def test_the_watch_over_a_killed_run_finds_all_that_descend_from_a_job(monkeypatch):
