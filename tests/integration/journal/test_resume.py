@@ -227,6 +227,15 @@ def test_options_of_the_first_run_hold_unless_given_again(world):
     assert states(world) == {"1": "ok", "2": "timeout"}
 
 
+def test_options_that_are_given_again_hold_for_what_a_signal_stopped(world):
+    process = world.start("run", "-q", lines=["true", "echo x > ran; exec sleep 20"])
+    world.until(lambda: world.read("ran"))
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    assert world.pqrun("resume", "latest", "-q", "--timeout", "50ms").code == 1
+    assert states(world) == {"1": "ok", "2": "timeout"}
+
+
 @pytest.mark.slow
 def test_jobs_start_where_they_started_the_first_time(world):
     lines = ["pwd > where; test -e go || exec sleep 60"]
