@@ -8,7 +8,7 @@ import pytest
 from journal.records import BEGAN, Record
 from support.process import environment, run_pqrun
 
-from pqrun.app.web.feeds import RunFeeds
+from pqrun.app.web.feeds import PolledSource, RunFeeds
 from pqrun.app.web.run_feed import RunFeed
 from pqrun.app.web.site import whole_lines
 from pqrun.control.run_view import OutputPiece
@@ -277,3 +277,19 @@ def test_a_feed_that_is_watched_again_stays_and_others_have_a_bound(recorded, mo
         await feeds.close()
 
     asyncio.run(browse())
+
+
+def test_a_browser_hears_in_time_that_nothing_has_changed(monkeypatch):
+    monkeypatch.setattr("pqrun.app.web.feeds.MIN_POLL_SECONDS", 60.0)
+    monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 0.01)
+
+    async def watch():
+        source = PolledSource("test", lambda: None)
+        assert await source.call(lambda: 7) == 7
+        assert await source.changed() is False
+        monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 60.0)
+        source.poll_soon()
+        assert await source.changed() is True
+        await source.close()
+
+    asyncio.run(watch())
