@@ -144,6 +144,21 @@ def test_what_is_known_of_a_process_does_not_hold_for_a_later_one_of_its_number(
     assert ownership.identify_owner(first._replace(state="Z", start_time=99), None).owner is None
 
 
+@pytest.mark.parametrize("awaits", [False, True])
+def test_where_children_of_all_threads_are_listed_none_is_reaped_that_may_be_a_leader(monkeypatch, awaits):
+    cleanup, reaped = ProcessCleanup(b"/mark.", b"/mark-kept."), []
+    assert not cleanup._children.only_orphans
+    if awaits:
+        cleanup.expect(JobProcesses(b"/mark.1/", keep=False, slot=1))
+    monkeypatch.setattr(cleanup._children, "read", lambda: b"501 ")
+    monkeypatch.setattr(local_cleanup, "read_stat", lambda pid: Process(pid, "Z", 1, pid, pid, 77, False))
+    monkeypatch.setattr(local_cleanup, "reap", lambda pid: reaped.append(pid) or True)
+    monkeypatch.setattr(local_cleanup, "is_dead", lambda pid: True)
+    monkeypatch.setattr(cleanup, "_subreaper", True)
+    cleanup.reap_orphans()
+    assert reaped == ([] if awaits else [501])
+
+
 def test_the_watch_over_a_killed_run_finds_all_that_descend_from_a_job(monkeypatch):
     """Processes that left the job's session and its marker are known by their parents alone."""
 

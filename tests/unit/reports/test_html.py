@@ -169,6 +169,14 @@ def test_an_attempt_without_a_process_takes_its_time_from_the_queue_to_its_end()
     assert (record.submitted, record.began, record.ended) == (1_000_000, 1_000_000, 3_000_000)
 
 
+@pytest.mark.parametrize("state, flaky", [("ok", 1), ("failed", 0)])
+def test_only_a_job_that_went_well_at_last_is_flaky(state, flaky):
+    row = JobRow(1, spec_of("x"), state)
+    assert job_record(row, 0.0, last="", logs="").flaky == 0
+    row.retries = 1
+    assert job_record(row, 0.0, last="", logs="").flaky == flaky
+
+
 def test_retries_are_said_in_words():
     assert describe_retries(RetryPolicy()) == ""
     assert (
