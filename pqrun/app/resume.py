@@ -15,7 +15,7 @@ from pqrun.engine.machine_load import count_workers
 from pqrun.input import JobInput
 from pqrun.input.defaults import replaced
 from pqrun.journal.recovery import RecoveredRun
-from pqrun.journal.restart_plan import RestartPlan, plan_restart
+from pqrun.journal.restart_plan import RestartPlan, plan_restart, runs_again
 from pqrun.journal.run_record import RunRecord
 from pqrun.output.writer import StreamWriter
 
@@ -38,7 +38,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         raise UserError(f"cannot resume {asked.resume}: its journal has no jobs")
     if specs is None and asked.given_again:
         for job in found.jobs.values():
-            if job.outcome is None or asked.failed:
+            if job.outcome is None or runs_again(job, job.outcome, failed=asked.failed):
                 job.spec = replaced(job.spec, asked.given_again)
     if not settings.place.dry_run:
         put_half_made_aside(found)

@@ -173,7 +173,6 @@ class JobAdmission:
             self._backlog.came(task)
         task.state = life.hold(state)
         task.unmet += 1
-        task.place = min(task.place, 0)
         self._log.events.append(ev.JobHeld(now, task.seq, True, by))
         return True
 

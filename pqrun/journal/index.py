@@ -97,7 +97,9 @@ class Queries:
 
     def unfinished(self) -> set[int]:
         """Return the numbers of the jobs that have not ended."""
-        return {seq for (seq,) in self.rows("seq", "state IN ('pending', 'queued', 'running', 'waiting')")}
+        return {
+            seq for (seq,) in self.rows("seq", "state IN ('pending', 'held', 'queued', 'running', 'waiting')")
+        }
 
 
 T = TypeVar("T")

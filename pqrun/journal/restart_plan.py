@@ -60,7 +60,7 @@ def plan_restart(
         order = _match(restart, found, specs, now)
     for row in order:
         outcome = row.outcome
-        if outcome is None or _runs_again(row, outcome, failed=failed):
+        if outcome is None or runs_again(row, outcome, failed=failed):
             if outcome is not None:
                 _tell(restart, found, [ev.JobReopened(now, row.seq, outcome, row.spec)])
                 if failed:
@@ -134,7 +134,8 @@ def _delay(row: JobRow, now: float) -> list[ev.Event]:
     return []
 
 
-def _runs_again(row: JobRow, outcome: Outcome, *, failed: bool) -> bool:
+def runs_again(row: JobRow, outcome: Outcome, *, failed: bool) -> bool:
+    """Return whether the rest of a run has a job that has ended."""
     if outcome is Outcome.INTERRUPTED and row.spec.rerun:
         return True
     return failed and outcome is not Outcome.OK

@@ -19,7 +19,7 @@ def hold(request: ClientRequest, scheduler: Scheduler, now: float) -> Incrementa
     change = scheduler.admission.hold if request["verb"] == "hold" else scheduler.admission.release
     count = 0
     for number, task in enumerate(selected(selectors_of(request), scheduler), 1):
-        count += task.seq in scheduler.tasks and change(task, now, by)
+        count += change(task, now, by)  # False for a job that has ended since
         if number % JOBS_PER_TURN == 0:
             now = yield
     return {"count": count}

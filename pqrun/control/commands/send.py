@@ -37,9 +37,9 @@ def send(
     work = task.spec.work
     if not isinstance(work, Command) or work.stdin != OPEN_STDIN:
         raise Rejected(f"job `{job}` has no open standard input: {HOW_TO_ASK}")
-    state = state_of(task.state)
-    stdin = stdin_of(AttemptId(task.seq, task.attempts)) if state == "running" else None
+    stdin = stdin_of(AttemptId(task.seq, task.attempts))
     if stdin is None:
+        state = state_of(task.state)
         raise Rejected(
             f"job `{job}` is not running ({state}): wait until `pqrun ps` shows it as running", NONE
         )

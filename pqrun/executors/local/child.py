@@ -260,9 +260,10 @@ class Child(JobProcessGroup):
         try:
             if around.prompt:
                 self._post_start(slot, began)
-            # No observer waits for its output, and its pipes can hold it: wait for the leader alone.
+            # No observer waits for its output, its pipes can hold it, and no stdin has to be written and closed:
+            # wait for the leader alone.
             if watcher >= 0 and not (
-                around.follow or slot in around.talkative or self._attempt.spec.idle_timeout
+                around.follow or slot in around.talkative or self._attempt.spec.idle_timeout or self._stdin
             ):
                 poll = select.poll()
                 poll.register(watcher, select.POLLIN)

@@ -180,8 +180,6 @@ def side_by_side(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
 
 def linked(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
     """Join sources row by row; shorter sources begin again, so the result has as many rows as the longest."""
-    if not all(sources):
-        return []
     longest = max(map(len, sources))
     return [tuple(chain(*rows)) for rows in islice(zip(*map(cycle, sources), strict=False), longest)]
 

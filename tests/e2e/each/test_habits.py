@@ -11,6 +11,7 @@ from pqrun.cli.commands.each import habits
 from pqrun.cli.foreign_options import CURES, SPELLINGS
 from pqrun.control.commands.add import checked
 from pqrun.core.errors import Rejected, UserError
+from pqrun.input.each.arguments import Arguments, SplitRules
 from pqrun.input.each.template import Template
 
 FILE = "dir/sub/file.ex1.ex2.ex3"
@@ -81,11 +82,21 @@ def test_sources_are_paired_trimmed_ended_and_read_as_csv(commands, tmp_path):
     assert commands("echo", "::::", "list", ":::", "1", "stop", "2", eof="stop") == ["echo a 1"]
     (tmp_path / "table").write_text('"a,b","c ""d"""\n"e\nf",g\n')
     assert commands("echo {2} {1}", "::::", "table", csv=True) == ["echo 'c \"d\"' 'a,b'", "echo g 'e\nf'"]
-    assert commands("echo {2}", ":::", "a;b", csv=True, colsep=";") == ["echo b"]
+    assert commands("echo {2}", ":::", "a; b", csv=True, colsep=";") == ["echo ' b'"]
     assert commands("echo", ":::", "a", " ", "b", no_run_if_empty=True) == ["echo a", "echo b"]
     assert commands("echo", ",,", "a", "//", "list", arg_sep=",,", arg_file_sep="//") == [
         "echo a a", "echo a stop", "echo a b"
     ]  # fmt: skip
+
+
+def test_nothing_of_a_stream_behind_its_end_is_an_argument():
+    arguments = Arguments(Template("echo"), SplitRules(end="stop"), {})
+    arguments.feed(b"a\nstop\nb\n")
+    assert arguments.take().work.run == "echo a"
+    assert arguments.take() is None and arguments.at_end
+    arguments.feed(b"c\n")
+    assert arguments.take() is None
+    assert arguments.counter() is None, "where the end is, is not known before"
 
 
 def test_a_broken_csv_says_where(commands, tmp_path):

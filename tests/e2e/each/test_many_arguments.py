@@ -4,7 +4,8 @@
 import pytest
 
 from pqrun.core.errors import UserError
-from pqrun.input.each.packing import MAX_COMMAND_BYTES
+from pqrun.core.settings import Each
+from pqrun.input.each.packing import MAX_COMMAND_BYTES, pack_rules
 
 SEVEN = (":::", *"ABCDEFG")
 
@@ -21,7 +22,8 @@ SEVEN = (":::", *"ABCDEFG")
         (("echo",), {"multiple": "m", "workers": "3"}, ["echo A B C", "echo D E F", "echo G"]),
         (("rm", "a{}.x;b"), {"multiple": "X", "workers": "1"}, ["rm aA.x aB.x aC.x aD.x aE.x aF.x aG.x;b"]),
         (("echo",), {"max_args": 4, "multiple": "m", "workers": "2"}, ["echo A B C D", "echo E F", "echo G"]),
-        (("echo",), {"max_chars": 21}, ["echo A B C D E F G"]),
+        (("echo",), {"max_chars": 19}, ["echo A B C D E F G"]),
+        (("echo",), {"max_chars": 18}, ["echo A B C D E F", "echo G"]),
         (("echo", "{#}", "{}"), {"max_args": 6}, ["echo 1 A B C D E F", "echo 2 G"]),
     ],
 )  # fmt: skip
@@ -49,9 +51,14 @@ def test_arguments_from_a_pair_of_sources_of_other_lengths_all_arrive(commands, 
     assert commands("echo", "::::", "list", ":::+", "1", "2", max_args=3) == ["echo a 1 b 2"]
 
 
-def test_lines_that_end_in_a_blank_go_on(commands, tmp_path):
-    (tmp_path / "list").write_text("a \nb\nc\nd \n")
-    assert commands("echo", "::::", "list", max_lines=2) == ["echo 'a b' c", "echo d"]
+@pytest.mark.parametrize("blank", " \t")
+def test_lines_that_end_in_a_blank_go_on(commands, tmp_path, blank):
+    (tmp_path / "list").write_text(f"a{blank}\nb\nc\nd{blank}\n")
+    assert commands("echo", "::::", "list", max_lines=2) == [f"echo 'a{blank}b' c", "echo d"]
+
+
+def test_a_size_above_what_linux_starts_is_that_of_linux():
+    assert pack_rules(Each(max_chars=10**9)).size == MAX_COMMAND_BYTES
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ class Observer:
         used = Counter()
         for running in self.using.values():
             used.update(dict(running.pools))
-            used.update(f"tag:{tag}" for tag in running.tags)
+            used.update(f"tag:{tag}" for tag in set(running.tags))
         limits = self.pools.keys() & {f"tag:{tag}" for tag in spec.tags}
         for name in (*dict(spec.pools), *limits):
             assert used[name] <= self.pools[name], "more of a pool was used than there is"

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from pqrun.cli import job_editor
-from pqrun.cli.job_editor import facts_from, text_of
+from pqrun.cli.job_editor import _for_request, facts_from, text_of
 from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import Command, JobSpec
 from pqrun.input.jobfile.problems import JobFileError
 
 from .door import Door
@@ -73,6 +74,11 @@ def test_running_and_ended_jobs_are_refused_with_the_cure(door):
     door.end("a")
     ended = "job `a` has ended: `pqrun restart` runs it again as it is, `pqrun add` adds another"
     assert door.ask("edit", id="a")["error"] == ended
+    door.ask("add", add=[{"run": "true"}])
+    door.end("2")
+    assert door.ask("edit", id="2")["error"] == ended.replace("`a`", "`2`"), (
+        "of a number nothing is remembered"
+    )
     assert door.ask("edit", id="nobody")["error"] == "no unfinished job `nobody`: `pqrun ps` lists them"
 
 
@@ -92,6 +98,18 @@ def test_the_file_says_what_the_job_is_and_what_it_could_have():
     found = facts_from("job.yaml", text.encode())
     assert found["run"] == FACTS["run"] and found["timeout"] == 90.0
     assert [tuple(need) for need in found["needs"]] == [("x", "ok"), ("y", "failed")]
+
+
+def test_what_is_removed_from_the_file_gets_its_default():
+    default = JobSpec("a", Command("x"))
+    wanted = _for_request({"run": "x"}, FACTS)
+    plain = {
+        name: value
+        for name, value in wanted.items()
+        if name not in ("run", "priority", "needs", "retries", "nice")
+    }
+    assert plain == {name: getattr(default, name) for name in plain}
+    assert (wanted["priority"], wanted["needs"], wanted["retries"], wanted["nice"]) == ("normal", [], 0, None)
 
 
 @pytest.mark.parametrize(

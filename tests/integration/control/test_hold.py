@@ -70,6 +70,17 @@ def test_a_job_that_waits_for_its_retry_can_be_held_and_keeps_its_attempts(door)
     assert (job["state"], job["attempts"], job["max_attempts"]) == ("running", 2, 3)
 
 
+def test_a_held_job_has_its_place_in_the_bound_of_the_queue(tmp_path):
+    door = Door(tmp_path / "s", max_queue=1)
+    door.add("a", retries=1)
+    door.end("a", 1)
+    door.ask("hold", jobs=["a"])
+    assert door.ask("add", add=[{"run": "true"}])["error"] == "the queue is full (1 of 1)"
+    door.ask("release", jobs=["a"])
+    assert door.ask("add", add=[{"run": "true"}])["ok"]
+    door.close()
+
+
 def test_a_run_with_a_held_job_does_not_end(tmp_path):
     door = Door(tmp_path / "s", endless=False)
     door.ask("pause")

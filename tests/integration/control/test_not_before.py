@@ -35,8 +35,17 @@ def test_a_job_waits_for_its_time_and_lets_others_pass(door):
     assert door.states() == {"late": "waiting"}
     door.pass_seconds(1)
     assert door.states() == {"late": "running"}
+    assert door.scheduler.admission.delayed == {}, "nothing looks at the wall clock any more"
     door.end("late")
     assert door.states() == {}
+
+
+def test_a_job_whose_time_has_come_goes_behind_its_equals(door):
+    door.add("busy", "a", "b")
+    door.ask("set", jobs=["a"], change={"not_before": 10})
+    door.pass_seconds(10)
+    assert door.states() == {"busy": "running", "b": "queued", "a": "queued"}
+    assert list(door.states()) == ["busy", "b", "a"]
 
 
 def test_the_time_is_looked_at_when_all_needs_are_met(door):

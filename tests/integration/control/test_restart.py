@@ -62,6 +62,32 @@ def test_dependents_that_were_skipped_because_of_a_job_run_again_with_it_and_no_
     assert door.states() == {"of-a": "running", "of-of-a": "pending", "of-both": "running"}
 
 
+def test_a_job_is_opened_after_those_that_it_needs_also_if_these_came_later(door, monkeypatch):
+    monkeypatch.setattr("pqrun.control.commands.restart.JOBS_PER_TURN", 1)
+    door.ask("pause")
+    door.add("b", "a")
+    door.ask("set", jobs=["b"], change={"needs": ["a"]})
+    door.ask("unpause")
+    door.end("a")
+    door.end("b")
+    assert restart(door, "a", "b")["count"] == 2
+    assert door.states() == {"a": "running", "b": "pending"}
+
+
+def test_a_stop_in_the_midst_of_a_restart_is_told(door, monkeypatch):
+    monkeypatch.setattr("pqrun.control.commands.restart.JOBS_PER_TURN", 1)
+    door.add("a", "b")
+    door.end("a")
+    door.end("b")
+    with door.call() as caller:
+        caller.say("restart", jobs=["a", "b"])
+        while not door.scheduler.reopened:
+            door.turn()
+        door.engine.turn(request=lambda scheduler, now: scheduler.stop("stop", now, drain=True))
+        answer = caller.answer()
+    assert (answer["code"], answer["error"]) == (6, "the run stopped when 1 of 2 jobs were restarted")
+
+
 def test_failed_means_what_did_not_end_ok(door):
     door.add("good", "bad", "cancelled", tags=["x"])
     door.ask("cancel", jobs=["cancelled"])

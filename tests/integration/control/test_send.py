@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from pqrun.core.errors import Rejected
+from pqrun.cli.commands.send import _is_taken
+from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.job import ExitedWith
 
 from .door import Door
@@ -187,3 +188,22 @@ def test_without_a_text_it_is_told_what_is_missing(pqrun):
     for words in (["send", "a"], ["send"]):
         assert pqrun(*words).code == 2
     assert "give a text to send, or --eof" in pqrun("send", "a").err
+
+
+@pytest.mark.parametrize(("refused", "taken"), [(None, True), (75, False)])
+def test_what_has_no_room_yet_is_sent_again(refused, taken):
+    class Client:
+        def request(self, verb, **facts):
+            if refused is not None:
+                raise InternalFailure("try again later", refused)
+
+    assert _is_taken(Client(), "job", b"text") is taken
+
+
+def test_what_a_job_will_never_read_is_not_sent_again():
+    class Client:
+        def request(self, verb, **facts):
+            raise InternalFailure("it has closed its standard input", 1)
+
+    with pytest.raises(InternalFailure, match="closed"):
+        _is_taken(Client(), "job", b"text")

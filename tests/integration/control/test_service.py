@@ -173,6 +173,9 @@ def test_where_systemd_refuses_nothing_stays_installed_and_the_reason_is_told(in
     result, _ = installing("--install", refused="enable")
     assert (result.code, installing.unit.exists()) == (4, False)
     assert "journalctl --user -u pqrun.service" in result.err
+    installing("--install")
+    result, _ = installing("--install", refused="enable")
+    assert (result.code, installing.unit.exists()) == (4, True), "it was installed before"
 
 
 def test_without_systemd_one_line_says_so(installing, tmp_path):
@@ -223,6 +226,14 @@ def test_a_directory_that_a_unit_cannot_name_is_refused(installing, tmp_path, na
     result, calls = installing(way, cwd=there)
     assert (result.code, result.out, calls, installing.unit.exists()) == (2, "", [], False)
     assert "systemd can't start a service in" in result.err or "is not UTF-8" in result.err
+
+
+def test_a_unit_has_a_percent_sign_twice_where_systemd_would_expand_it():
+    described = ServiceDescription("nightly", ("/bin/100%", "$x"), "/home/50% off", {"A": "5%"})
+    lines = SystemdService("nightly").text(described).splitlines()
+    assert {'ExecStart="/bin/100%%" "$$x"', "WorkingDirectory=/home/50%% off", 'Environment="A=5%%"'} < {
+        *lines
+    }
 
 
 @pytest.mark.parametrize("way", ["--install", "--print-unit"])

@@ -137,6 +137,21 @@ def test_nothing_is_done_for_little(tmp_path):
     assert sorted(os.listdir(run.path)) == ["journal.jsonl", "logs", "work"]
 
 
+def test_the_jobs_that_ended_last_stay_whatever_their_numbers(tmp_path):
+    events = [*job(1), *job(2), *job(3), *job(4), *over(3), *over(1), *over(2)]
+    run = written(tmp_path / "r", events)
+    compact(run, keep=2, worth=1)
+    assert sorted(recover(run).jobs) == [1, 2, 4]
+
+
+def test_a_long_journal_is_written_in_parts_that_fit_each_other(tmp_path):
+    run = written(
+        tmp_path / "r", [*job(1), *over(1), *(event for seq in range(2, 2003) for event in job(seq))]
+    )
+    compact(run, keep=0, worth=1)
+    assert sorted(recover(run).jobs) == [*range(2, 2003)]
+
+
 def test_a_torn_last_line_goes(tmp_path):
     run = written(tmp_path / "r", [*job(1), *over(1), *job(2)])
     with open(run.journal, "ab") as file:
@@ -235,6 +250,9 @@ def test_folders_that_an_old_job_kept_go_with_it(tmp_path):
     assert sorted(os.listdir(run.logs)) == ["0000", "0001", "0002", "0003"], "job 1 may write a file yet"
     remove_outputs(run, journal._replace(gone=frozenset({1}), oldest=1600))
     assert sorted(os.listdir(run.logs)) == ["0003"]
+    os.mkdir(f"{run.logs}/0004")
+    remove_outputs(run, journal._replace(gone=frozenset({1600}), oldest=1601))
+    assert sorted(os.listdir(run.logs)) == ["0003", "0004"], "the next jobs write there"
 
 
 def printed(seq, number):

@@ -391,3 +391,17 @@ def test_at_the_end_who_waits_gets_a_last_word(tmp_path):
     assert [(answer["ok"], answer["code"]) for answer in answers] == [(False, 3), (False, 6)]
     assert not os.path.exists(door.path)
     door.reactor.close()
+
+
+def test_a_client_that_has_connected_when_the_socket_is_made_anew_is_answered(tmp_path):
+    door = Door(tmp_path / "control.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(door.path)
+        client.sendall(b'{"pqrun": 1, "verb": "ps"}\n')
+        os.unlink(door.path)
+        door.server.check_socket_file()
+        door.turn(10)
+        client.settimeout(10)
+        assert client.recv(1000).startswith(b'{"ok":true')
+    assert door.states() == {}
+    door.close()

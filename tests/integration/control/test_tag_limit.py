@@ -36,6 +36,12 @@ def test_jobs_with_the_tag_run_so_many_at_a_time_also_those_that_come_later(door
     assert running(door) == {"b", "c", "d", "free"}
 
 
+def test_a_tag_that_is_given_twice_counts_once(door):
+    door.ask("limit", tag="x", workers=2)
+    door.add("a", "b", tags=["x", "x"])
+    assert running(door) == {"a", "b"}
+
+
 def test_running_jobs_count_and_none_is_stopped(door):
     door.add("a", "b", "c", tags=["x"])
     door.ask("limit", tag="x", workers=2)

@@ -354,6 +354,7 @@ def test_set_needs_holds_a_job_back_or_lets_it_go(door):
     named(door, "a", "b", "c")
     door.ask("set", jobs=["b"], change={"needs": ["c"]})
     assert states(door) == {"a": "running", "b": "pending", "c": "queued"}
+    assert len(door.scheduler.ready) == 1, "only c may start"
     door.ask("set", jobs=["b"], change={"needs": []})
     assert states(door)["b"] == "queued"
     door.ask("set", jobs=["b"], change={"needs": ["a", ["c", "failed"]]})

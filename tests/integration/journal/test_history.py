@@ -9,13 +9,16 @@ import shutil
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.process import PQRUN
 
+from pqrun.cli.commands.logs import _print_ended
+from pqrun.cli.run_table import _how_to_go_on, size_text
 from pqrun.core.job import Command, JobSpec
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.journal.run_list import past_runs, shortest_prefixes
+from pqrun.journal.run_list import PrunePolicy, RunListing, past_runs, prune_runs, shortest_prefixes
 
 from .conftest import World, first_line
 from .records import BEGAN, Record
@@ -546,6 +549,21 @@ def test_following_goes_on_when_the_journal_of_a_queue_is_made_shorter(world, tm
     assert _follow(printer, run, (), told, None) is True
 
 
+def test_following_prints_each_attempt_that_has_ended_since_the_last_look():
+    shown = []
+    printer = SimpleNamespace(print=lambda output: shown.append(output))
+    rows = [SimpleNamespace(last=number) for number in (1, 2, 3)]
+    told = {7: 1}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pqrun.cli.commands.logs.output_of", lambda index, seq, number: (seq, number))
+        index = SimpleNamespace(attempts=lambda seq: rows)
+        _print_ended(printer, index, told, None, since_last=True)
+        assert (shown, told) == ([(7, 2), (7, 3)], {7: 3})
+        shown.clear()
+        _print_ended(printer, index, {7: 0}, None, since_last=False)
+        assert shown == [(7, 3)]
+
+
 def test_following_what_is_over_prints_it_and_ends(printed):
     assert printed.look("logs", "./rd", "twice", "-f").stdout == b"2\n"
 
@@ -555,6 +573,18 @@ def test_following_what_is_over_prints_it_and_ends(printed):
 
 def ids(world):
     return sorted(path.name for path in (world.state / "runs").iterdir())
+
+
+def test_the_size_of_a_run_is_told_in_three_digits_at_most():
+    sizes = (0, 999, 1000, 9_949, 9_950, 999_499, 999_500, 38_000_000, 5_000_000_000_000)
+    said = ["0 B", "999 B", "1.0 KB", "9.9 KB", "10 KB", "999 KB", "1.0 MB", "38 MB", "5000 GB"]
+    assert [size_text(size) for size in sizes] == said
+
+
+def test_a_queue_is_continued_by_serve_and_another_run_by_resume():
+    run = RunDirectory("/runs/nightly")
+    assert _how_to_go_on(RunListing(run, "died", source="queue")) == "pqrun serve --run nightly"
+    assert _how_to_go_on(RunListing(run, "died", source="jobs.yaml")) == "pqrun resume nightly"
 
 
 def test_prune_keeps_the_newest_and_says_what_it_removed(world, some_runs):
@@ -629,6 +659,17 @@ def test_prune_removes_what_was_never_a_run_but_not_what_may_become_one(world, s
     os.utime(world.state / "runs" / "old222", (1, 1))
     world.look("prune")
     assert ids(world) == ["aaaaa2", "new222"]
+
+
+def test_a_run_that_is_resumed_while_others_are_pruned_stays(world, some_runs):
+    some_runs("aaaaa2", "bbbbb2", ended=1)
+    pruning = prune_runs(PrunePolicy(days=0, runs=0, size=0), time.time(), dry_run=False)
+    assert next(pruning).past.id == "bbbbb2"
+    resumed = RunDirectory(str(world.state / "runs" / "aaaaa2"))
+    resumed.lock()
+    assert list(pruning) == []
+    resumed.unlock()
+    assert ids(world) == ["aaaaa2"]
 
 
 def test_prune_follows_no_link(world, some_runs):

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pqrun.core.job import CountedAs
+from pqrun.cli.commands.logs import output_of
+from pqrun.core import events as ev
+from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, Usage
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index, watch
@@ -76,6 +78,34 @@ def test_more_jobs_than_are_kept_in_memory_make_no_difference(tmp_path, monkeypa
     record = Record(tmp_path / "abc")
     record.tell(*random_story(8))
     assert query_index(record.run, told_by) == told_live(record)
+
+
+def test_the_output_of_a_job_is_that_of_the_attempt_that_runs(tmp_path):
+    record = Record(tmp_path / "abc")
+    spec = JobSpec("a", Command("true"))
+    failed = ev.AttemptEnded(
+        BEGAN, 1, 1, CountedAs.RETRIED, ExitedWith(1), None, BEGAN, BEGAN, Usage(), NO_REPORT, (2, 0)
+    )
+    begin = [ev.JobQueued(BEGAN, 1, 1, spec.priority), ev.AttemptSubmitted(BEGAN, 1, 1, 0.0), failed]
+    record.tell(ev.JobAdded(BEGAN, 1, spec), *begin, ev.JobWaiting(BEGAN, 1, 2, BEGAN))
+
+    def found(attempt=None):
+        output = query_index(record.run, lambda index: output_of(index, 1, attempt))
+        return output and (output.key.attempt, output.recorded is not None)
+
+    assert (found(), found(1), found(2)) == ((1, True), (1, True), None)
+    record.tell(ev.JobQueued(BEGAN, 1, 2, spec.priority), ev.AttemptSubmitted(BEGAN, 1, 2, 0.0))
+    assert (found(), found(1), found(2)) == ((2, False), (1, True), (2, False))
+
+
+def test_held_and_queued_jobs_have_not_ended(tmp_path):
+    record = Record(tmp_path / "abc")
+    spec = JobSpec("a", Command("true"))
+    record.tell(ev.JobAdded(BEGAN, 1, spec), ev.JobHeld(BEGAN, 1, True, ""))
+    record.tell(ev.JobAdded(BEGAN, 2, spec), ev.JobQueued(BEGAN, 2, 1, spec.priority))
+    assert query_index(record.run, lambda index: index.unfinished()) == {1, 2}
+    record.tell(ev.JobEnded(BEGAN, 1, Outcome.CANCELLED, 0))
+    assert query_index(record.run, lambda index: index.unfinished()) == {2}
 
 
 def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):

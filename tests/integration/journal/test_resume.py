@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pqrun.cli.options import RunOptions
+from pqrun.cli.settings import resumed_settings
 from pqrun.journal.run_record import RunRecord
 
 from .conftest import first_line, lines_of
@@ -222,6 +224,15 @@ def test_options_of_the_first_run_hold_unless_given_again(world):
     result = world.pqrun("resume", "latest", "--timeout", "300ms")
     assert result.stdout == b"1\tfirst\n"
     assert result.code == 1
+    assert states(world) == {"1": "ok", "2": "timeout"}
+
+
+def test_options_that_are_given_again_hold_for_what_a_signal_stopped(world):
+    process = world.start("run", "-q", lines=["true", "echo x > ran; exec sleep 20"])
+    world.until(lambda: world.read("ran"))
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    assert world.pqrun("resume", "latest", "-q", "--timeout", "50ms").code == 1
     assert states(world) == {"1": "ok", "2": "timeout"}
 
 
@@ -543,3 +554,13 @@ def test_a_limit_relative_to_other_jobs_is_kept_and_knows_those_before_the_crash
     assert states(world) == {"1": "ok", "2": "ok", "3": "interrupted"}
     done = world.pqrun("resume", "latest", "--json")
     assert done.code == 1 and states(world) == {"1": "ok", "2": "ok", "3": "timeout"}
+
+
+def test_a_preset_that_is_given_to_resume_replaces_what_it_sets(tmp_path):
+    record = Record(tmp_path / "abc", options={"jobs": "7", "max_queue": 3, "delay": 2.0})
+    kept = resumed_settings(str(record.path), RunOptions(), failed=False).limits
+    replaced = resumed_settings(str(record.path), RunOptions(preset="small"), failed=False).limits
+    assert [(one.jobs, one.max_queue, one.delay) for one in (kept, replaced)] == [
+        ("7", 3, 2.0),
+        ("2", 100, 2.0),
+    ]

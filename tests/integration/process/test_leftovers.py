@@ -88,6 +88,25 @@ def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: Worl
     assert set(facts.out.splitlines()) == {"more", "bye"}
 
 
+def test_a_stopped_leftover_is_asked_to_end_and_goes_on_for_that(world: World) -> None:
+    left = "sh -c 'trap \"echo asked > asked; exit\" TERM; kill -STOP $$; sleep 300 & wait'"
+
+    facts = world.run(f"{left} & until grep -q '^State:.T' /proc/$!/status; do sleep 0.01; done\n", "-q")
+
+    assert facts.code == 0
+    assert (world.directory / "asked").read_text() == "asked\n"
+
+
+@pytest.mark.slow
+def test_a_leftover_that_reads_an_open_stdin_sees_its_end(world: World) -> None:
+    left = "exec 3<&0; (cat <&3 > copy; echo read > read) &"
+
+    facts = world.run(f"{left} # pqrun: stdin=open\n", "-q", "--progress", "none")
+
+    assert facts.code == 0
+    assert (world.directory / "read").read_text() == "read\n"
+
+
 @pytest.mark.slow
 def test_a_long_grace_is_for_the_job_and_not_for_its_leftovers(world: World) -> None:
     """A leftover that ignores TERM is killed two seconds after it was asked, not a minute."""

@@ -68,6 +68,17 @@ def test_colours_change_nothing_but_colours(told):
         assert COLOUR.sub("", coloured) == plain
 
 
+def test_skipped_jobs_are_no_failures_and_forgotten_when_they_run_again():
+    summary = RunSummary(JobTable())
+    observers = Observers(summary.table, [summary])
+    spec, skipped = JobSpec("a", Command("true")), Outcome.SKIPPED
+    for seq in range(1, 2 * MAX_FAILURES):
+        observers.deliver([JobAdded(1.0, seq, spec), JobEnded(2.0, seq, skipped, 0, because="b")])
+    assert (len(summary.skipped), summary.not_kept) == (MAX_FAILURES, 0)
+    observers.deliver([JobReopened(3.0, 1, skipped, spec)])
+    assert [job.seq for job in summary.skipped] == [*range(2, MAX_FAILURES + 1)]
+
+
 def test_without_a_record_there_is_nothing_to_resume(told):
     assert "pqrun resume" not in SummaryPage(*told, 401.0, Style(on=False)).text()
 

@@ -3,6 +3,7 @@
 
 import os
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,3 +151,36 @@ def test_the_first_counter_line_has_the_time_to_go_by_earlier_runs(tmp_path):
     os.close(fd)
     assert asked == [(clock.time, 1)]
     assert "1 queued, ETA 1m30s" in (tmp_path / "log").read_text()
+
+
+def test_the_last_line_of_a_retry_is_quoted_also_where_output_is_printed(tmp_path):
+    fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    table = JobTable()
+    log = PlainLog(table, StreamWriter(fd, "log"), FakeClock(), Style(on=False), quotes_failures=False)
+    observers = Observers(table, [log])
+    spec = JobSpec("job", work=Command("false"), retry=RetryPolicy(max=1))
+    silent, said = (
+        SimpleNamespace(size=len(text), place=None, path=None, tail=lambda limit=0, text=text: text)
+        for text in (b"", b"no luck\n")
+    )
+    output = SimpleNamespace(out=silent, err=said)
+
+    def ended(attempt, counted):
+        return ev.AttemptEnded(
+            1.0, 1, attempt, counted, ExitedWith(1), None, 0.0, 1.0, Usage(), NO_REPORT, output
+        )
+
+    observers.deliver([
+        ev.JobAdded(0.0, 1, spec), ev.JobQueued(0.0, 1, 1, spec.priority), ev.AttemptSubmitted(0.0, 1, 1, 0.0),
+        ended(1, CountedAs.RETRIED), ev.JobWaiting(1.0, 1, 2, 1.0), ev.JobQueued(1.0, 1, 2, spec.priority),
+        ev.AttemptSubmitted(1.0, 1, 2, 0.0), ended(2, CountedAs.FAILED), ev.JobEnded(1.0, 1, Outcome.FAILED, 2),
+    ])  # fmt: skip
+    observers.close()
+    os.close(fd)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert ["retry   job" in lines[0], lines[1], "FAILED  job" in lines[2], lines[3:]] == [
+        True,
+        "    no luck",
+        True,
+        [],
+    ]

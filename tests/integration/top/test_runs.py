@@ -12,6 +12,8 @@ import sys
 import pytest
 from support.process import environment, run_pqrun
 
+from pqrun.control import run_view
+from pqrun.control.client import NO_LIVE_RUN
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.ui.top.run_source import RecordedRunSource, which_run
@@ -32,6 +34,34 @@ def started(live_run, gate, tmp_path):
     jobs = json.loads(json.dumps(JOBS).replace("GATE", str(gate.path)))
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     return live_run("-j1", "--retry-delay", "0s", tmp_path / "jobs.json")
+
+
+def test_a_question_is_asked_again_after_a_lost_connection_but_no_change(monkeypatch):
+    asked = []
+
+    class Lost:
+        """A run that drops each connection after its first answer."""
+
+        def __init__(self, path):
+            self.answered = False
+
+        def request(self, verb, **facts):
+            asked.append(verb)
+            if self.answered:
+                raise InternalFailure("the run ended before it answered", NO_LIVE_RUN)
+            self.answered = True
+            return {"ok": True}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(run_view, "ControlClient", Lost)
+    client = run_view.RunClient("/run")
+    assert client.ask("ps")["ok"] and client.ask("info") == {"ok": True}
+    assert asked == ["ps", "info", "info"]
+    with pytest.raises(InternalFailure, match="before it answered"):
+        client.change("stop")
+    assert asked[3:] == ["stop"], "it may have been carried out"
 
 
 @pytest.fixture

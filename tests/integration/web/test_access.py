@@ -75,7 +75,8 @@ def test_cookies_that_other_servers_of_this_host_have_set_do_not_lock_the_user_o
 
 
 @pytest.mark.parametrize(
-    "cookie", ["{}x", "x{}", "PQRUN={token}", "{token}", "pqrun;{token}", "pqrun={token}=", "a={}"]
+    "cookie",
+    ["{}x", "x{}", "PQRUN={token}", "pqrun2={token}", "{token}", "pqrun;{token}", "pqrun={token}=", "a={}"],
 )
 def test_a_cookie_that_is_almost_right_is_wrong(server, cookie):
     assert server.get("/", cookie=cookie.format(server.cookie, token=server.token))[0] == 403

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the web server tells of runs, live and past, and what it does with them."""
 
+import asyncio
 import json
 
 import pytest
+from journal.records import BEGAN, Record
 from support.process import environment, run_pqrun
 
+from pqrun.app.web.feeds import PolledSource, RunFeeds
+from pqrun.app.web.run_feed import RunFeed
+from pqrun.app.web.site import whole_lines
+from pqrun.control.run_view import OutputPiece
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.job import Command, JobSpec, Priority
 from pqrun.core.metrics import CORE_METRICS
 
 JOBS = {
@@ -204,3 +213,96 @@ def test_a_journal_that_can_not_be_read_is_told(server, past, state, tmp_path):
         if kind == "trouble":
             assert "damaged" in data["error"]
             return
+
+
+@pytest.mark.parametrize(
+    ("data", "over", "shown"),
+    [
+        (b"one\ntw", False, b"one\n"), (b"one\ntw", True, b"one\ntw"), (b"name: ", False, b"name: "),
+        ("é? ü".encode(), False, "é? ü".encode()), ("é€".encode()[:-1], False, "é".encode()),
+        ("𝄞".encode()[:-1], False, b""), (b"\xff\x80\x80\x80\x80", False, b"\xff\x80\x80\x80\x80"),
+    ],
+)  # fmt: skip
+def test_no_character_of_an_output_is_cut_and_a_prompt_is_shown_at_once(data, over, shown):
+    assert whole_lines(OutputPiece(data, 0, over)) == shown
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """`recorded(name, *events)`: a run of the state directory that never ran."""
+    monkeypatch.setenv("PQRUN_STATE_DIR", str(tmp_path / "recorded"))
+
+    def make(name, *events):
+        record = Record(tmp_path / "recorded" / "runs" / name)
+        record.tell(ev.JobAdded(BEGAN, 1, JobSpec("a", Command("true"))), *events)
+        return record
+
+    (tmp_path / "recorded" / "runs").mkdir(mode=0o700, parents=True)
+    return make
+
+
+QUEUED, SUBMITTED = ev.JobQueued(BEGAN, 1, 1, Priority.NORMAL), ev.AttemptSubmitted(BEGAN, 1, 1, 0.0)
+
+
+def polled(record):
+    """The head of a run's page, and its records by kind."""
+    feed = RunFeed(record.run, read_only=True)
+    feed.poll()
+    events = [event.split(b"data: ", 1)[1] for event in feed.file.read(0).split(b"\n\n") if event]
+    return json.loads(feed.file.head.split(b"data: ", 1)[1]), {
+        one["kind"]: one["columns"] for one in map(json.loads, events)
+    }
+
+
+def test_an_attempt_whose_start_was_refused_is_not_on_the_page(recorded):
+    head, records = polled(recorded("aaaaa2", QUEUED, SUBMITTED, ev.AttemptRefused(BEGAN, 1, 1, "no room")))
+    assert (head["lanes"], records.keys()) == (1, {"jobs"})
+    head, records = polled(recorded("bbbbb2", QUEUED, SUBMITTED))
+    assert (head["lanes"], records["attempts"]["counted"]) == (1, {"all": "stopped"})
+
+
+def test_a_job_that_is_no_part_of_the_run_any_more_is_dropped_from_the_page(recorded):
+    assert polled(recorded("aaaaa2", ev.JobDropped(BEGAN, 1, None)))[0]["dropped"] == [1]
+
+
+def test_only_limits_of_tags_are_told_and_only_of_a_live_run(recorded):
+    record = recorded("aaaaa2", ev.PoolChanged(BEGAN, "net", 3, ""), ev.PoolChanged(BEGAN, "tag:x", 2, ""))
+    assert polled(record)[0]["tagLimits"] == {}
+    record.run.lock()
+    assert polled(record)[0]["tagLimits"] == {"x": 2}
+    record.run.unlock()
+
+
+def test_a_feed_that_is_watched_again_stays_and_others_have_a_bound(recorded, monkeypatch):
+    monkeypatch.setattr("pqrun.app.web.feeds.MAX_FEEDS", 1)
+    for name in ("aaaaa2", "bbbbb2"):
+        recorded(name)
+
+    async def browse():
+        feeds = RunFeeds(read_only=True)
+        async with feeds.watching("aaaaa2") as watched:
+            feeds._leave("aaaaa2", watched)  # the timer of a browser that has gone before
+            with pytest.raises(UserError, match="1 runs are open in browsers"):
+                async with feeds.watching("bbbbb2"):
+                    pass
+            async with feeds.watching("aaaaa2") as again:
+                assert again is watched
+        await feeds.close()
+
+    asyncio.run(browse())
+
+
+def test_a_browser_hears_in_time_that_nothing_has_changed(monkeypatch):
+    monkeypatch.setattr("pqrun.app.web.feeds.MIN_POLL_SECONDS", 60.0)
+    monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 0.01)
+
+    async def watch():
+        source = PolledSource("test", lambda: None)
+        assert await source.call(lambda: 7) == 7
+        assert await source.changed() is False
+        monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 60.0)
+        source.poll_soon()
+        assert await source.changed() is True
+        await source.close()
+
+    asyncio.run(watch())

@@ -17,11 +17,14 @@ from pqrun.core.job import (
     Pool,
     Priority,
     RetryPolicy,
+    SelfReport,
     StopReason,
 )
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.states import Queued
+from pqrun.core.task import Task
+from pqrun.journal.restart_plan import RestartPlan
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 
@@ -116,6 +119,13 @@ def test_backoff_is_exponential_linear_or_constant_and_capped():
 def test_jitter_spreads_the_wait_to_both_sides():
     policy = RetryPolicy(max=1, delay=10, jitter=0.1)
     assert [policy.wait_before(1, chance) for chance in (0.0, 0.5, 1.0)] == [9.0, 10.0, 11.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 7.0])
+def test_a_job_says_itself_when_it_is_tried_again(seconds):
+    said = Fate(exit=ExitedWith(1), said=SelfReport(retry_after=seconds))
+    story = run([job("a", retry=RetryPolicy(max=1, delay=3))], fates={"a": [said, Fate()]})
+    assert starts(story) == [(0, 1, 1), (1 + seconds, 1, 2)]
 
 
 def test_a_permanent_code_is_never_retried():
@@ -230,12 +240,37 @@ def test_halting_now_stops_what_runs_and_soon_lets_it_finish():
     assert outcomes(soon) == {1: "failed", 2: "ok"}
 
 
+def test_a_failure_of_a_job_that_runs_again_counts_no_more_for_halting():
+    scheduler = Scheduler(halt=HaltRule("soon", "fail", 2))
+    scheduler.add([job("a"), job("b")], 0.0)
+    again = Task(1, job("a"))
+    again.attempts = 1
+
+    def fail(seq, attempt):
+        scheduler.decide(0.0, 2)
+        end = ProcessFinished(AttemptId(seq, attempt), ExitedWith(1), False, 0.0, 0.0, slot="slot 1")
+        scheduler.observe(end, 0.0)
+
+    fail(1, 1)
+    scheduler.reopen([(again, Outcome.FAILED, False)], 0.0, "")
+    fail(1, 2)
+    assert scheduler.stopping is None
+    fail(2, 1)
+    assert scheduler.stopping.cause == "halt"
+
+
 def test_after_a_stop_nothing_starts_and_a_second_one_kills():
     asks = [(1.5, lambda s, t: s.stop("signal SIGINT", t)), (2, lambda s, t: s.stop("x", t, force=True))]
     story = run([job("a"), job("b"), job("c")], fates={"b": Fate(seconds=50, deaf=True)}, asks=asks)
     assert starts(story) == [(0, 1, 1), (1, 2, 1)]
     assert outcomes(story) == {1: "ok", 2: "interrupted"}
     assert story.events[-1].at == 2
+
+
+def test_an_attempt_is_killed_once_however_often_that_is_asked():
+    asks = [(at, lambda s, t: s.stop("x", t, force=True)) for at in (1, 1)]
+    story = run([job("a")], fates={"a": Fate(seconds=50)}, asks=asks)
+    assert [e.force for e in story.events if isinstance(e, ev.AttemptStopping)] == [True]
 
 
 def test_what_needs_an_interrupted_job_stays_pending():
@@ -292,6 +327,26 @@ def test_a_refused_start_goes_back_to_the_front_and_uses_up_nothing():
     story = simulate(scheduler, SimulatedExecutor(FakeClock(), 2, fate))
     assert starts(story) == [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
     assert [e.slots for e in story.events if isinstance(e, ev.SlotsChanged)] == [1]
+
+
+def test_a_job_that_is_moved_to_the_front_goes_before_those_that_were_moved_in_an_earlier_process():
+    tasks = [Task(seq, job(name)) for seq, name in enumerate("ab", 1)]
+    for task, place in zip(tasks, (-4, 5), strict=True):
+        task.state, task.place = Queued(1, 0.0), place
+    scheduler = Scheduler()
+    scheduler.restore(RestartPlan(tasks=tasks, jobs=2), 0.0)
+    scheduler.change(tasks[1], tasks[1].spec, 0.0, front=True)
+    assert [e.seq for e in scheduler.decide(0.0, 2).events if isinstance(e, ev.AttemptSubmitted)] == [2, 1]
+
+
+def test_a_job_that_was_cancelled_while_its_start_was_refused_is_cancelled():
+    scheduler = Scheduler()
+    scheduler.add([job("a")], 0.0)
+    scheduler.decide(0.0, 1)
+    scheduler.cancel(scheduler.tasks[1], 1.0)
+    scheduler.observe(StartRejected(AttemptId(1, 1), "no room"), 2.0)
+    ends = [e.outcome for e in scheduler.decide(2.0, 1).events if isinstance(e, ev.JobEnded)]
+    assert ends == [Outcome.CANCELLED]
 
 
 def test_who_was_refused_has_waited_since_he_came():

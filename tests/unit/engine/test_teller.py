@@ -52,7 +52,9 @@ def added(seq):
 
 
 def ended(size):
-    output = SimpleNamespace(out=SimpleNamespace(size=size), err=SimpleNamespace(size=0))
+    output = SimpleNamespace(
+        out=SimpleNamespace(size=size, place=None), err=SimpleNamespace(size=0, place=None)
+    )
     return ev.AttemptEnded(
         0, 1, 1, CountedAs.COMPLETED, ExitedWith(0), None, 0, 1, Usage(), NO_REPORT, output
     )
@@ -155,6 +157,16 @@ def test_a_long_batch_is_told_in_parts_and_each_part_let_go_of(telling, monkeypa
     assert [len(part) for part in parts] == [4, 4, 4, 2]
     assert [event for part in parts for event in part] == events
     assert not dispatcher.backlogged and dispatcher.counted.times == 1
+
+
+def test_it_is_behind_until_half_of_the_bytes_are_told():
+    keeper, caught_up = Keeper(), []
+    dispatcher = EventDispatcher(Observers(JobTable(), [keeper]), lambda: caught_up.append(len(keeper.heard)))
+    for batch in ([added(1)], *[[ended(teller_module.MAX_UNDELIVERED_BYTES // 2)]] * 3):
+        dispatcher.put(batch)
+    dispatcher.start()
+    assert dispatcher.close(10)
+    assert caught_up == [3]
 
 
 def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
@@ -277,6 +289,18 @@ def test_what_earlier_processes_did_is_told_to_those_who_want_it_and_can_be_undo
     )
     observers.deliver([ev.JobEnded(3, 1, Outcome.OK, 2)])
     assert (table.all_rows(), table.ended_count) == ([], 1)
+
+
+def test_a_job_that_was_interrupted_and_runs_again_keeps_its_retries():
+    table, spec = JobTable(), JobSpec("a", Command("true"))
+    tried = ev.AttemptEnded(1, 1, 1, CountedAs.RETRIED, ExitedWith(1), None, 0, 1, Usage(), NO_REPORT)
+    interrupted = [ev.JobEnded(3, 1, Outcome.INTERRUPTED, 2), ev.JobReopened(3, 1, Outcome.INTERRUPTED, spec)]
+    begin = [ev.JobQueued(0, 1, 1, spec.priority), ev.AttemptSubmitted(0, 1, 1, 0.0)]
+    Observers(table, []).replay(
+        [ev.JobAdded(0, 1, spec), *begin, tried, ev.JobWaiting(1, 1, 2, 2), *interrupted]
+    )
+    assert (table.rows[1].state, table.rows[1].retries) == ("pending", 1)
+    assert not table.keeps_ended
 
 
 def test_what_stands_behind_a_stuck_handler_can_be_taken_over(telling, until):

@@ -12,6 +12,7 @@ from pqrun.executors.local import cleanup as local_cleanup
 from pqrun.executors.local import procfs as processes
 from pqrun.executors.local import watchdog_process as vigil
 from pqrun.executors.local.cleanup import ProcessCleanup
+from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
 from pqrun.executors.local.procfs import (
     Children,
     Process,
@@ -132,6 +133,43 @@ def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_liste
     vigil.end_all({sleeper.pid: 1.0}, b"/no-such-mark.")
     assert sleeper.poll() == -15
     assert len(looks) >= 4, "the last look finds none, and the first two could see nothing"
+
+
+def test_what_is_known_of_a_process_does_not_hold_for_a_later_one_of_its_number():
+    ownership = ProcessOwnership(b"/mark.", b"/mark-kept.")
+    member = JobProcesses(b"/mark.1/", keep=False, slot=1)
+    first = Process(60, "S", 50, 60, 60, 77, False)
+    ownership.inherit(first, Orphan(50, 0.0, member))
+    assert ownership.identify_owner(first._replace(state="Z"), None).owner is member
+    assert ownership.identify_owner(first._replace(state="Z", start_time=99), None).owner is None
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_where_children_of_all_threads_are_listed_none_is_reaped_that_may_be_a_leader(monkeypatch, awaits):
+    cleanup, reaped = ProcessCleanup(b"/mark.", b"/mark-kept."), []
+    assert not cleanup._children.only_orphans
+    if awaits:
+        cleanup.expect(JobProcesses(b"/mark.1/", keep=False, slot=1))
+    monkeypatch.setattr(cleanup._children, "read", lambda: b"501 ")
+    monkeypatch.setattr(local_cleanup, "read_stat", lambda pid: Process(pid, "Z", 1, pid, pid, 77, False))
+    monkeypatch.setattr(local_cleanup, "reap", lambda pid: reaped.append(pid) or True)
+    monkeypatch.setattr(local_cleanup, "is_dead", lambda pid: True)
+    monkeypatch.setattr(cleanup, "_subreaper", True)
+    cleanup.reap_orphans()
+    assert reaped == ([] if awaits else [501])
+
+
+def test_the_watch_over_a_killed_run_finds_all_that_descend_from_a_job(monkeypatch):
+    """Processes that left the job's session and its marker are known by their parents alone."""
+
+    def process(pid, parent, session):
+        return Process(pid, "S", parent, session, session, 77, False)
+
+    there = [process(13, 12, 13), process(12, 11, 12), process(11, 10, 10), process(14, 1, 14)]
+    monkeypatch.setattr(vigil, "all_processes_to_the_newest", lambda: iter(there))
+    monkeypatch.setattr(vigil, "environment_of", lambda pid: b"")
+    found = vigil._those_of({10: 1.0}, b"/mark.", {}, set())
+    assert [one.pid for one in found] == [11, 12, 13]
 
 
 def stat_of(pid, *, start_code=b"4096", env_start=b"8192", flags=b"4194304"):

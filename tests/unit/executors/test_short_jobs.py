@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A job that ends within a moment takes the quick way: its pipes are read after its end, and nothing is lost."""
 
+import fcntl
 import os
+import signal
 
 import pytest
 
 from pqrun.core.job import Command, ExitedWith, JobSpec
 from pqrun.core.notices import ProcessStarted
 from pqrun.executors.local import child
+from pqrun.executors.local.procfs import read_stat
 from pqrun.executors.local.spawn import NOTHING_PRINTED
-from pqrun.executors.local.watchdog_process import SLOTS, SharedTable, cell_of
+from pqrun.executors.local.watchdog import WatchdogSupervisor
+from pqrun.executors.local.watchdog_process import GRACE_SECONDS, SLOTS, SharedTable, _take_charge, cell_of
 
 MUCH = 300_000
 
@@ -108,3 +112,28 @@ def test_a_watchdog_sees_in_shared_memory_which_jobs_run():
         before = len(os.listdir("/proc/self/fd"))
         table.close()
     assert len(os.listdir("/proc/self/fd")) == before - 2, "its own descriptor, and that of the memory"
+
+
+def test_a_watchdog_gives_no_job_more_than_its_own_longest_grace():
+    supervisor = WatchdogSupervisor(b"", lambda start, **_: start())
+    supervisor._table = table = SharedTable.create()
+    supervisor._cells = table.cells
+    supervisor.register(1, 4321, 100 * 86400.0)
+    assert table.jobs() == {4321: GRACE_SECONDS}
+    supervisor.unregister(1)
+    assert table.jobs() == {}
+    supervisor.close()
+
+
+def test_a_stopped_watchdog_does_not_keep_the_other_from_its_work():
+    table = SharedTable.create()
+    pid = os.fork()
+    if pid == 0:
+        fcntl.lockf(table.fd, fcntl.LOCK_EX)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(pid, os.WUNTRACED)
+    table.put_watchdog(1, pid, read_stat(pid).start_time)
+    assert _take_charge(table, 0, 2)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    table.close()

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The cutting of bytes into blocks of whole records."""
 
+import os
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.input.each.pipe import BlockCutter, record_rules, split_positions
+from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
+from pqrun.core.job_row import JobRow
+from pqrun.input.each.blocks import DEFAULT_BLOCK_BYTES, BlockFiles, _header_size, reopened_blocks
+from pqrun.input.each.pipe import Block, BlockCutter, record_rules, split_positions
 
 RECORD_ENDS = [
     {"recstart": None, "recend": None},
@@ -102,12 +107,26 @@ def test_a_number_of_records(records, lines, total, size):
     )
 
 
-@given(st.integers(2, 4), st.integers(0, 60), st.integers(10, 50))
-def test_records_of_several_lines_fill_a_block(lines, total, size):
+@given(st.integers(2, 4), st.integers(0, 60), st.integers(10, 50), st.booleans())
+def test_records_of_several_lines_fill_a_block(lines, total, size, header):
     data = b"".join(b"%d\n" % number for number in range(total))
-    _, blocks = blocks_of(data, record_rules(None, None, lines=lines), size)
-    assert b"".join(block.data for block in blocks) == data
+    first, blocks = blocks_of(data, record_rules(None, None, lines=lines), size, header=header)
+    assert first + b"".join(block.data for block in blocks) == data
     assert all(block.data.count(b"\n") % lines == 0 for block in blocks[:-1])
+
+
+def test_a_long_record_of_a_file_is_not_cut():
+    data = b"x" * 9999 + b"\n" + b"y" * 30_000 + b"\n" + b"z\n"
+    ends = split_positions(lambda size, at: data[at : at + size], 0, len(data), 100, record_rules(None, None))
+    assert list(ends) == [10_000, 40_001, len(data)]
+
+
+def test_a_header_may_be_longer_than_one_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * DEFAULT_BLOCK_BYTES + b"yz\n1\n")
+    fd = os.open(path, os.O_RDONLY)
+    assert _header_size(fd) == DEFAULT_BLOCK_BYTES + 3
+    os.close(fd)
 
 
 def test_blocks_are_as_large_as_asked_but_for_records_that_are_larger():
@@ -121,6 +140,7 @@ def test_blocks_are_as_large_as_asked_but_for_records_that_are_larger():
     ("options", "data", "blocks"),
     [
         ({"recstart": ">", "recend": None, "records": 1}, b">a\n>b\n", [b"a\n", b"b\n"]),
+        ({"recstart": ">", "recend": "\n", "records": 1}, b">a>b\n>c\n", [b"a>b", b"c"]),
         ({"recstart": None, "recend": "--", "records": 2}, b"a--b--c--", [b"ab", b"c"]),
         ({"recstart": None, "recend": "-+", "records": 1, "regexp": True}, b"a--b-c", [b"a", b"b", b"c"]),
     ],
@@ -158,3 +178,30 @@ def test_a_long_record_is_searched_in_linear_time():
             tries += 1
             assert cutter.take() is None
     assert tries < 40
+
+
+def kept_job(number, directory):
+    block = InputBlock(number, 0, 1, f"{directory}/{number}", kept=True)
+    return JobRow(number, JobSpec(str(number), Command("true", stdin=block)))
+
+
+@pytest.mark.parametrize("outcome, recorded, stays", [
+    (Outcome.OK, True, False), (Outcome.FAILED, True, True), (Outcome.FAILED, False, False),
+])  # fmt: skip
+def test_a_block_stays_for_a_resume_of_its_failed_job(tmp_path, outcome, recorded, stays):
+    files = BlockFiles(str(tmp_path), recorded=recorded)
+    files.write(1, b"", Block(0, b"x"))
+    files.handlers[ev.JobEnded](ev.JobEnded(0.0, 1, outcome, 1), kept_job(1, tmp_path))
+    assert (tmp_path / "1").exists() == stays
+
+
+def test_a_resume_removes_the_blocks_that_no_job_needs(tmp_path):
+    rows = [kept_job(number, "/moved") for number in (1, 2)]
+    rows[0].state = "ok"
+    for name in ("1", "2", "3"):
+        (tmp_path / name).touch()
+    assert reopened_blocks(str(tmp_path), rows, remove=False)
+    assert len(list(tmp_path.iterdir())) == 3, "a dry run changes nothing"
+    assert reopened_blocks(str(tmp_path), rows, remove=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "2"], "job 1 was ok, and block 3 was not recorded"
+    assert rows[1].spec.work.stdin.file == f"{tmp_path}/2"

@@ -332,6 +332,18 @@ def test_a_handler_that_listens_in_time_is_not_complained_about(make_queue, capl
     assert caplog.messages == []
 
 
+def test_a_handler_that_was_asked_to_end_is_not_unresponsive_before_its_grace_is_over(make_queue, until):
+    go_on = threading.Event()
+    queue = make_queue(lambda context, job: go_on.wait(30), grace=30.0)
+    try:
+        handle = queue.enqueue(Job("asked"))
+        until(handle.running)
+        queue.cancel("asked")
+        assert queue.unresponsive() == 0
+    finally:
+        go_on.set()
+
+
 def test_a_queue_that_can_start_nothing_breaks_off_with_the_reason_instead_of_waiting_for_ever(monkeypatch):
     def no_thread(thread):
         raise NoThread("no room")

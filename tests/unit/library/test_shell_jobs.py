@@ -479,8 +479,9 @@ while not (os.path.exists("pid1") and os.path.exists("pid2")):
 
 
 @pytest.mark.slow
-def test_a_program_that_forgets_to_shut_down_takes_its_commands_along(until, tmp_path):
-    program = FORGETFUL.format(contain=False, end="sys.exit(7)")
+@pytest.mark.parametrize("before", ["", "trap '' TERM; "], ids=["", "deaf"])
+def test_a_program_that_forgets_to_shut_down_takes_its_commands_along(until, tmp_path, before):
+    program = FORGETFUL.format(contain=False, end="sys.exit(7)").replace("echo", f"{before}echo")
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 7
     for name in ("pid1", "pid2"):

@@ -83,6 +83,20 @@ def test_callbacks_of_cancelled_jobs_run_where_they_were_cancelled(make_queue, g
     assert set(where) == {threading.current_thread()}
 
 
+def test_joining_waits_for_a_callback_that_still_runs(make_queue):
+    start, called, go_on = (threading.Event() for _ in range(3))
+    queue = make_queue(lambda context, job: start.wait(30))
+    queue.enqueue(Job("a")).add_done_callback(lambda _: (called.set(), go_on.wait(30)))
+    start.set()
+    assert called.wait(30)
+    try:
+        with pytest.raises(TimeoutError):
+            queue.join(0.01)
+    finally:
+        go_on.set()
+    queue.join(30)
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
 def test_a_callback_that_raises_does_no_harm(make_queue, error, caplog):
     def call_back(handle):

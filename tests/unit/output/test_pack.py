@@ -44,6 +44,20 @@ def test_each_output_lies_where_its_place_says(logs, tmp_path):
     assert os.listdir(tmp_path) == ["pack.1"]
 
 
+def test_the_tail_of_a_short_output_is_all_of_it_and_nothing_of_the_one_before(logs):
+    printed(logs, 1, b"one\n")
+    second = printed(logs, 2, b"two\n").out
+    second.forget()
+    assert (second.tail(100), second.tail(2)) == (b"two\n", b"o\n")
+
+
+def test_a_file_that_a_killed_pqrun_left_is_replaced(logs, tmp_path):
+    (tmp_path / "0000").mkdir()
+    (tmp_path / "0000" / "1.1.out").write_bytes(b"of an earlier process")
+    large = b"x" * (MAX_IN_MEMORY_BYTES + 1)
+    assert read(printed(logs, 1, large).out.place, len(large) + 1) == large
+
+
 def test_silence_makes_no_pack(logs, tmp_path):
     printed(logs, 1)
     assert os.listdir(tmp_path) == []

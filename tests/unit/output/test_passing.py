@@ -21,7 +21,7 @@ from pqrun.core.job import (
 from pqrun.core.job_row import FullRow, JobRow
 from pqrun.output import writer as writers
 from pqrun.output.ci_markers import CIFences
-from pqrun.output.printer import OutputPrinter, OutputStyle
+from pqrun.output.printer import OrderedOutput, OutputPrinter, OutputStyle
 from pqrun.output.store import Capture, Logs
 from pqrun.output.writer import StreamWriter
 
@@ -285,3 +285,20 @@ def test_a_file_that_somebody_shortens_stops_the_copy_instead_of_being_waited_fo
         )
     assert reached == LARGE
     one.captures[1].finish()
+
+
+def test_the_rest_of_the_last_line_of_an_attempt_that_is_tried_again_is_shown_with_the_lines_before(shown):
+    one = shown(mode="line")
+    one.prints(1, b"one\ntw", retries=1)
+    one.tell(ev.OutputGrew(0.0, 1, 1, 1, 4, one.captures[1].out))
+    assert one.read() == b"one\n"
+    one.ends(1, CountedAs.RETRIED)
+    assert one.read() == b"tw"
+
+
+def test_in_order_a_resumed_run_waits_for_no_job_that_has_ended_before():
+    order = OrderedOutput()
+    order.begin_with([2, 5])
+    assert not order.is_turn_of(5)
+    assert list(order.ended(2)) == [(None, [])] * 3
+    assert order.is_turn_of(5)

@@ -8,6 +8,10 @@ import sys
 
 import pytest
 
+from pqrun.core.errors import UserError
+from pqrun.core.settings import RecordSettings, ReportSettings
+from pqrun.reports.file_clashes import refuse_clashes
+
 REPORTS = ("--junit", "--html", "--trace", "--summary", "--joblog", "--events")
 
 
@@ -54,6 +58,14 @@ def test_a_report_that_names_an_input_is_refused(pqrun, option):
     refused(pqrun("each", option, "hard", "echo", ":::", "a", "::::", "list"), option)
 
 
+def test_a_report_into_the_pipe_that_is_read_is_refused(tmp_path):
+    """pqrun would read its own report, or wait for itself."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    with pytest.raises(UserError, match="--junit .* would overwrite"):
+        refuse_clashes(ReportSettings(junit=fifo), RecordSettings(), [fifo])
+
+
 @pytest.mark.slow
 def test_files_that_jobs_of_a_job_file_read_are_inputs_too(pqrun):
     loop = {"for": {"lines": "list"}, "run": 'echo "$LINE" > ran'}
@@ -86,6 +98,7 @@ def test_files_of_a_run_directory_are_not_written_over(pqrun):
         "rd/journal.jsonl",
         "rd/lock",
         "rd/index.db",
+        "rd/index.db-wal",
         "rd/logs/x",
         "rd/logs/0000/x",
         "rd/work/x",

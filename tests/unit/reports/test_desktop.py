@@ -103,6 +103,14 @@ def test_a_run_without_failures_is_ok():
     assert told.finish(0) == ["ok: 1 job: 1 ok", "closed"]
 
 
+def test_the_failures_of_a_queue_that_is_empty_are_told_with_its_counts_and_not_again():
+    told = Told(endless=True)
+    told.end(told.add())
+    told.time = 1.0
+    assert told.notifier.tick() == float("inf")
+    assert told.finish(1) == ["nightly is empty: 1 job: 1 failed", "closed"]
+
+
 def test_a_queue_is_finished_when_it_has_had_nothing_to_do_for_a_moment():
     told = Told(endless=True)
     told.end(told.add(), Outcome.OK)

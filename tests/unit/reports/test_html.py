@@ -9,18 +9,36 @@ import subprocess
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from reported import CELLS, Cell, job, play
 from support.process import run_pqrun
 
-from pqrun.core.job import UNKNOWN_SIZE, Command, ExitedWith, InputBlock, JobSpec, RetryPolicy
+from pqrun.core import events as ev
+from pqrun.core.job import (
+    NO_REPORT,
+    UNKNOWN_SIZE,
+    Command,
+    CountedAs,
+    ExitedWith,
+    InputBlock,
+    JobSpec,
+    KilledBySignal,
+    NotStarted,
+    OutputPlace,
+    RetryPolicy,
+    StopReason,
+    Usage,
+)
 from pqrun.core.job_table import JobRow
 from pqrun.reports import html
 from pqrun.reports.page_data import (
     ROWS_PER_CHUNK,
+    AttemptRecords,
     RecordSpool,
     RetryWait,
+    attempt_record,
     chunk,
     describe_retries,
     job_record,
@@ -118,6 +136,45 @@ def test_of_many_arguments_the_first_are_in_the_page_and_the_others_are_counted(
     row = JobRow(1, spec_of("x", args=tuple(map(str, range(20_000)))))
     record = job_record(row, 0.0, last="", logs="")
     assert (record.args[-1], len(record.args), record.args_left) == (("100", "99"), 100, 19_900)
+
+
+@pytest.mark.parametrize("out, err, packed", [(0, 0, 0), (3, 0, 1), (0, 3, 2), (3, 4, 3)])
+def test_the_page_knows_which_streams_lie_in_a_pack(out, err, packed):
+    streams = (SimpleNamespace(size=2, place=OutputPlace("f", 0, pack)) for pack in (out, err))
+    output = SimpleNamespace(**dict(zip(("out", "err"), streams, strict=True)))
+    end = ev.AttemptEnded(
+        2.0, 1, 1, CountedAs.COMPLETED, ExitedWith(0), None, 1.0, 2.0, Usage(), NO_REPORT, output
+    )
+    facts = {"lane": 1, "submitted": 0.0, "waited": 0.0, "priority": 1, "last": ""}
+    assert attempt_record(end, JobRow(1, spec_of("x")), 0.0, **facts).packed == packed
+
+
+def test_the_page_tells_the_signal_that_ended_a_stopped_attempt():
+    killed = KilledBySignal("SIGKILL")
+    end = ev.AttemptEnded(
+        2.0, 1, 1, CountedAs.TIMEOUT, killed, StopReason.TIMEOUT, 1.0, 2.0, Usage(), NO_REPORT
+    )
+    facts = {"lane": 1, "submitted": 0.0, "waited": 0.0, "priority": 1, "last": ""}
+    assert (
+        attempt_record(end, JobRow(1, spec_of("x", timeout=1.0)), 0.0, **facts).how == "timeout 1s, SIGKILL"
+    )
+
+
+def test_an_attempt_without_a_process_takes_its_time_from_the_queue_to_its_end():
+    records = AttemptRecords(100.0)
+    records.submitted(ev.AttemptSubmitted(101.0, 1, 1, 0.5), 1)
+    missing = NotStarted(127, "there is no such program")
+    end = ev.AttemptEnded(103.0, 1, 1, CountedAs.FAILED, missing, None, 103.0, 103.0, Usage(), NO_REPORT)
+    record = records.ended(end, JobRow(1, spec_of("x")))
+    assert (record.submitted, record.began, record.ended) == (1_000_000, 1_000_000, 3_000_000)
+
+
+@pytest.mark.parametrize("state, flaky", [("ok", 1), ("failed", 0)])
+def test_only_a_job_that_went_well_at_last_is_flaky(state, flaky):
+    row = JobRow(1, spec_of("x"), state)
+    assert job_record(row, 0.0, last="", logs="").flaky == 0
+    row.retries = 1
+    assert job_record(row, 0.0, last="", logs="").flaky == flaky
 
 
 def test_retries_are_said_in_words():

@@ -9,7 +9,17 @@ import pytest
 from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, CountedAs, ExitedWith, JobSpec, KilledBySignal, Outcome, SelfReport, Usage
+from pqrun.core.job import (
+    Command,
+    CountedAs,
+    ExitedWith,
+    JobSpec,
+    KilledBySignal,
+    LostExit,
+    Outcome,
+    SelfReport,
+    Usage,
+)
 from pqrun.core.job_table import JobTable
 from pqrun.core.settings import ReportSettings
 from pqrun.reports import RunInfo, write_after
@@ -64,6 +74,12 @@ def test_a_job_that_was_lost_with_its_worker_is_not_flaky(tmp_path):
     played = play(tmp_path, CELLS["lost"])
     assert [child.tag for child in case_of(played, "a")] == []
     assert "flaky" not in played.path("summary").read_text()
+
+
+def test_a_job_that_was_lost_and_then_failed_keeps_both_ends(tmp_path):
+    lost = LostExit("its worker died", worker_lost=True)
+    played = only(tmp_path, Cell([job("a", tries=[lost], exit=ExitedWith(3))], 1))
+    assert [child.tag for child in case_of(played, "a")] == ["failure", "rerunError", "rerunFailure"]
 
 
 def test_what_a_failure_shows_is_what_it_said_on_either_stream(tmp_path):
