@@ -322,6 +322,9 @@ class RunParts:
         """Return the metrics within a turn, which holds the lock that `metrics` takes."""
         return self.collector.snapshot(now)
 
+    def states(self) -> dict[str, int]:
+        return self.table.by_state()
+
     def facts(self, ended: float | None = None) -> dict[str, Any]:
         """Return what is known of the run as a whole: of a live one, or of one that ended at that time."""
         from pqrun.reports.json_document import run_facts

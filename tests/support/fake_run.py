@@ -61,6 +61,9 @@ class FakeRun:
     def metrics_in_turn(self, now):
         return Metrics()
 
+    def states(self):
+        return {}
+
     def facts(self):
         return {"id": "here"}
 

@@ -46,10 +46,10 @@ def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -
 
 
 def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
-    """Return the facts and the metrics of the run."""
+    """Return the facts and the metrics of the run, and how many jobs are in each state."""
     metrics = run.metrics_in_turn(now).as_dict()
     numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
-    return {"pqrun": VERSION, "run": run.facts(), "metrics": numbers}
+    return {"pqrun": VERSION, "run": run.facts(), "metrics": numbers, "states": run.states()}
 
 
 class _Row(NamedTuple):
