@@ -6,13 +6,18 @@ Of a job that changes several times before its record is written only the last o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Mapping
 from itertools import islice
+from typing import Any
 
-from pqrun.app.web.feed_file import FeedFile
+from pqrun.app.web.event_stream import FeedFile
+from pqrun.control.run_view import UNFINISHED, RunNumbers, ViewedRun
 from pqrun.core import events as ev
-from pqrun.core.job_row import JobRow
+from pqrun.core.job_row import WAITING, JobRow
+from pqrun.core.job_table import Throughput
 from pqrun.core.unicode_json import as_json
+from pqrun.journal.ahead import JournalAhead
 from pqrun.output.store import Capture
 from pqrun.reports import RunInfo
 from pqrun.reports.cases import as_recorded
@@ -134,3 +139,50 @@ class PageRecords:
         rest = iter(records)
         while some := list(islice(rest, ROWS_PER_CHUNK)):
             self._file.put("chunk", as_json(chunk(kind, some), separators=(",", ":")))
+
+
+class PageAhead:
+    """What a page shows while its feed is behind: the run's own numbers, and at once the rows of some jobs.
+
+    `numbers`: the newest that the run has told, None so far.
+    """
+
+    def __init__(self, journal: JournalAhead, records: PageRecords) -> None:
+        self.journal = journal
+        self.records = records
+        self.numbers: RunNumbers | None = None
+        self._rate = Throughput(time.time())
+
+    @property
+    def rows(self) -> Mapping[int, JobRow]:
+        """The rows of the jobs that are shown at once."""
+        return self.journal.run.table.rows
+
+    def look(self, position: int, numbers: RunNumbers | None) -> None:
+        """Write the records of what is new. `position`: the offset before which the journal is folded by now."""
+        self.records.collect(self.journal.read(position))
+        self.records.write_all(live=True)
+        if numbers is None:
+            return
+        if self.numbers is not None and (ended := _ended(numbers) - _ended(self.numbers)) > 0:
+            self._rate.count(time.time(), ended)
+        self.numbers = numbers
+
+    def seen(self, run: ViewedRun) -> ViewedRun:
+        """Return the run with what is known by now."""
+        facts = self.journal.run.facts
+        return run if self.numbers is None else run.with_numbers(self.numbers, facts)
+
+    def counts(self) -> dict[str, Any] | None:
+        """Return the number of jobs in each state, for the head of the page."""
+        return None if self.numbers is None else self.numbers.counts
+
+    def seconds_left(self, seen: ViewedRun) -> float | None:
+        """Return the estimated seconds until the run ends, None if unknown."""
+        left = sum(seen.counts.get(state, 0) for state in UNFINISHED)
+        retries = seen.counts.get(WAITING, 0)
+        return self._rate.eta(seen.now, left, waiting=retries, last_retry=seen.metrics.average_processing)
+
+
+def _ended(numbers: RunNumbers) -> int:
+    return sum(count for state, count in numbers.counts.items() if state not in UNFINISHED)

@@ -12,10 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pqrun.app.web.event_stream import message
-from pqrun.app.web.feed_file import FeedFile
-from pqrun.app.web.page_ahead import PageAhead
-from pqrun.app.web.page_records import PageRecords
+from pqrun.app.web.event_stream import FeedFile, message
+from pqrun.app.web.page_records import PageAhead, PageRecords
 from pqrun.control.run_view import OutputPiece, RunView, ViewedRun, view_run
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import TAG_POOL, AttemptId, Outcome
@@ -142,7 +140,7 @@ class RunFeed:
         for events in fold_journal(self._reader(), self._folded):
             records = self._page_records()
             records.collect(events)
-            if records.is_full:  # while the feed is behind, records are written in large pieces: that is cheaper
+            if records.is_full:  # a feed that is behind writes records in large pieces, which is cheaper
                 records.write_ended(but=() if self._ahead is None else self._ahead.rows)
             if time.thread_time() > until:
                 return self._position.offset < self._view.journal_size
