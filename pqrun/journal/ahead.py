@@ -20,7 +20,7 @@ from pqrun.journal.reader import gc_paused, open_journal
 
 MAX_CHOSEN = 500
 _READ_BYTES = 1 << 18
-_ADD, _START, _END, _DONE = b'{"e":"add"', b'{"e":"start"', b'{"e":"end"', b'{"e":"done"'
+_ADD, _START, _ENDS = b'{"e":"add"', b'{"e":"start"', (b'{"e":"end"', b'{"e":"done"')
 _JOB = b'"s":'
 _OUTCOME, _WELL = b'"o":"', b'"o":"ok"'
 
@@ -41,7 +41,7 @@ class JournalAhead:
         self._folded = folded
         self._unread: dict[bytes, list[tuple[int, bytes]]] = {}
         self._running: set[bytes] = set()
-        self._chosen: set[bytes] = set()
+        self._chosen: dict[bytes, int] = {}  # the offset from which the lines of each count
         self._wanted: list[bytes] = []
         self._began: list[ev.Event] = []
         for seq in folded.table.running:
@@ -90,15 +90,16 @@ class JournalAhead:
         for line in lines:
             job = line.split(b",", 3)[2]  # as `"s":12`, behind the kind and the time
             if job in chosen or not job.startswith(_JOB):
-                self._wanted.append(line)
-            elif line.startswith(_END) and _WELL in line:
+                if at >= chosen.get(job, 0):
+                    self._wanted.append(line)
+            elif _WELL in line and line.startswith(_ENDS):
                 running.discard(job)
                 unread.pop(job, None)
             else:
                 unread.setdefault(job, []).append((at, line))
                 if line.startswith(_START):
                     running.add(job)
-                elif line.startswith((_END, _DONE)):
+                elif line.startswith(_ENDS):
                     running.discard(job)
                     if _OUTCOME in line:
                         self._choose(job, position)
@@ -112,10 +113,12 @@ class JournalAhead:
             return
         if row is not None:
             self.run.table.rows[row.seq] = row.copy()
+            self._chosen[job] = position
             if row.state == RUNNING:
                 at = row.since if row.submitted is None else row.submitted
                 self._began.append(ev.AttemptSubmitted(at, row.seq, row.attempts, row.waited or 0.0))
             lines = [(at, line) for at, line in lines if at >= position]
         self._wanted += [line for _, line in lines]
         self._unread.pop(job, None)
-        self._chosen.add(job)
+        self._running.discard(job)
+        self._chosen.setdefault(job, 0)

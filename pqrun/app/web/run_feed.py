@@ -152,6 +152,7 @@ class RunFeed:
         return self._records
 
     def _new_ahead(self, records: PageRecords) -> PageAhead:
+        records.write_ended()  # from here on, failures are found by looking ahead
         journal = JournalAhead(self._view.run.journal, self._position.offset, self._folded, self._output)
         rows, lanes = journal.run.table.rows, records.attempts.lanes
         return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes))
