@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The feeds that browsers watch. Each is polled on a thread of its own while a browser watches it.
 
-A poll may take `MAX_CPU_SHARE` of one processor in the long run, so that watching takes little from the jobs.
+A poll may take `MAX_CPU_SHARE` of one processor in the long run, so that watching takes little from the jobs. One that
+is not done is called again at once: it has found that there is time.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class RunFeed:
         known = self._folded if ahead is None else ahead.journal.run
         ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live)
         lanes = max(one.attempts.lanes.highest for one in (records, ahead and ahead.records) if one)
-        # Read from the journal, too: a request at each poll would be a turn of the run, and a wait for its lock.
+        # Read from the journal: a request to the run would be a turn of it, and a wait for its lock.
         paused = seen.live and known.paused
         stopping = seen.live and bool(seen.facts["stopped"])
         head = page_head(
