@@ -3,7 +3,7 @@
 
 Only the jobs that a reader wants to know of at once are folded: those that did not end well, and those that run
 for longer than the time between two looks. The lines of all other jobs are not even decoded, so that a look costs
-a tenth of a fold.
+a seventh of a fold.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class JournalAhead:
                 self._offset += end
 
     def _look_at(self, lines: Iterable[bytes], position: int) -> None:
-        """Keep the lines of jobs that have not ended well, and choose those that have ended otherwise.
+        """Keep the lines of jobs that have not ended, and choose those that ended otherwise than ok.
 
         Raises IndexError or ValueError for a line that is not of a journal.
         """

@@ -2,7 +2,7 @@
 """The feeds that browsers watch. Each is polled on a thread of its own while a browser watches it.
 
 A poll may take `MAX_CPU_SHARE` of one processor in the long run, so that watching takes little from the jobs. One that
-is not done is called again at once: it has found that there is time.
+is not done is called again at once, because the run is slow or has ended.
 """
 
 from __future__ import annotations

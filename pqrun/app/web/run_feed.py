@@ -3,7 +3,7 @@
 
 While jobs end faster than anybody can read, the feed is behind: it folds as much of the journal as a small share of
 a processor allows. Then the page gets the numbers of the run from the run itself, at once the jobs that failed or run
-for long, and the rows of the others later: at the latest when the run has ended or goes on more slowly.
+for long, and the rows of the others later: as soon as the run continues more slowly, and at the latest when it has ended.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class RunFeed:
         if self._behind and not live:
             return 0.0  # the page gets the end of the run as a whole
         if has_changed:
-            self._write()
+            self._write(asks=fast)
             self.file.tell(message("head", as_json(self._head(), separators=(",", ":"))))
         if not self._behind:
             return POLL_SECONDS
@@ -157,13 +157,16 @@ class RunFeed:
         rows, lanes = journal.run.table.rows, records.attempts.lanes
         return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes))
 
-    def _write(self) -> None:
-        """Write the records of all jobs, or while the feed is behind those that are wanted at once."""
+    def _write(self, *, asks: bool) -> None:
+        """Write the records of all jobs, or while the feed is behind those that are wanted at once.
+
+        `asks`: ask the run for its numbers then. One that stands still may not answer, and they have hardly changed.
+        """
         records, live = self._page_records(), self._view.live
         if self._behind:
             if self._ahead is None:
                 self._ahead = self._new_ahead(records)
-            self._ahead.look(self._position.offset, self._view.numbers())
+            self._ahead.look(self._position.offset, self._view.numbers() if asks else None)
             return
         if self._ahead is not None:
             records.touch(self._ahead.rows)
