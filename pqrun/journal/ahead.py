@@ -103,6 +103,7 @@ class JournalAhead:
                     running.discard(job)
                     if _OUTCOME in line:
                         self._choose(job, position)
+                        unread.pop(job, None)
             at += len(line) + 1
 
     def _choose(self, job: bytes, position: int) -> None:

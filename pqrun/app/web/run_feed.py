@@ -102,7 +102,7 @@ class RunFeed:
             return POLL_SECONDS
 
     def _poll(self) -> float:
-        has_news, was_behind = self._view.has_news(), self._behind
+        has_news, was_behind, is_first = self._view.has_news(), self._behind, self._measured is None
         live, fast = self._view.live, self._view.live and self._grows_fast()
         if has_news and (not self._reader().still_fits() or self._is_long()):
             self._begin()
@@ -117,7 +117,7 @@ class RunFeed:
         if has_changed:
             self._write(asks=fast)
             self.file.tell(message("head", as_json(self._head(), separators=(",", ":"))))
-        if not self._behind:
+        if not self._behind or is_first:  # at the second poll it is known whether the journal grows fast
             return POLL_SECONDS
         return FAST_POLL_SECONDS if fast else 0.0
 

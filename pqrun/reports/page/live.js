@@ -70,11 +70,13 @@ class LiveRun {
       tell("there", head.live ? "connected, live" : "connected");
       this._wanted();
     });
+    document.addEventListener("visibilitychange", () => this._wanted());
     events.addEventListener("trouble", (event) => tell("lost", JSON.parse(event.data).error));
   }
 
-  /** Update the page soon. The more an update costs, the rarer they are. */
+  /** Update the page soon. The more an update costs, the rarer they are. Out of sight a fast run is left alone. */
   _wanted() {
+    if (document.hidden && this._head?.ahead) return;
     this._timer ||= setTimeout(
       () => {
         this._timer = 0;
