@@ -98,6 +98,7 @@ class RunFeed:
         except (InternalFailure, UserError, OSError) as failure:
             self._view.live = False
             self._view.forget()
+            self._ahead = None
             self.file.tell(message("trouble", as_json({"error": escape_controls(str(failure))})))
             return POLL_SECONDS
 

@@ -34,7 +34,7 @@ export class JobTable {
     this._rows = new Map();
 
     this._count = h("p", { role: "status", "aria-live": "polite" });
-    this._follow = h("p", { class: "dim", title: "They come when the run becomes slower or has ended." });
+    this._follow = h("span", { class: "dim", title: "They come when the run becomes slower or has ended." });
     this._input = h("input", {
       type: "search",
       placeholder: "Filter: text, state:failed, priority:low, tag:x, ran>10s",
