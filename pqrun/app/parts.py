@@ -328,9 +328,11 @@ class RunParts:
         table = self.table
         # Within a turn, nothing may wait for the journals of earlier runs: what an observer has read counts.
         looked = self.past is not None or self._look is not None or table.rate.per_second(now) is not None
-        if not (table.input_ended and looked):
-            return None
-        return table.seconds_left(now, average=self.collector.average_processing)
+        known = table.input_ended and looked
+        return table.seconds_left(now, average=self.collector.average_processing) if known else None
+
+    def states(self) -> dict[str, int]:
+        return self.table.by_state()
 
     def facts(self, ended: float | None = None) -> dict[str, Any]:
         """Return what is known of the run as a whole: of a live one, or of one that ended at that time."""

@@ -13,7 +13,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -78,6 +78,10 @@ class ViewedRun:
     cut_short_for_good: int
     counts: dict[str, int]
 
+    def with_numbers(self, numbers: RunNumbers, facts: dict[str, Any]) -> ViewedRun:
+        """Return the run with the numbers that it has told itself, and with facts that are as new."""
+        return replace(self, facts=facts, metrics=numbers.metrics, counts=numbers.counts)
+
     @property
     def process_began(self) -> float:
         """When the last process of the run began: later than the run, if it was resumed."""
@@ -114,6 +118,7 @@ class RunView:
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self.live = False
+        self.journal_size = 0
         self._client = RunClient(run.path)
         self.output = RunOutput(self._client)
         self._seen: tuple[int, int] | None = None
@@ -123,6 +128,7 @@ class RunView:
         """Look whether the run is live, and return whether its journal has changed since the last call."""
         self.live = self.run.in_use()
         journal = os.stat(self.run.journal)
+        self.journal_size = journal.st_size
         before, self._seen = self._seen, (journal.st_size, journal.st_mtime_ns)
         return self._seen != before
 
@@ -136,6 +142,13 @@ class RunView:
             with contextlib.suppress(*LOST):
                 return self._client.held()
         return HeldRun()
+
+    def numbers(self) -> RunNumbers | None:
+        """Return the numbers of a live run as it knows them, for a reader that is behind; None if it does not answer."""
+        if self.live:
+            with contextlib.suppress(*LOST):
+                return self._client.numbers()
+        return None
 
     def expected(self, seen: ViewedRun, rows: Collection[JobRow], left: int) -> float | None:
         """Return the seconds until `left` jobs have ended, by the times of earlier runs; None if these are not known.
@@ -205,6 +218,13 @@ class HeldRun(NamedTuple):
     tag_limits: Mapping[str, int] = NO_LIMITS
 
 
+class RunNumbers(NamedTuple):
+    """The metrics of a live run, and the number of jobs in each state that occurs."""
+
+    metrics: Metrics
+    counts: dict[str, int]
+
+
 class RunClient:
     """A connection that is opened at the first request, and again after it was lost."""
 
@@ -220,6 +240,15 @@ class RunClient:
         }
         # A run of an older pqrun has no limits of tags.
         return HeldRun(answer["paused"], answer["stopping"], usage, answer.get("tag_limits", NO_LIMITS))
+
+    def numbers(self) -> RunNumbers | None:
+        """Return the numbers of the run, None if it is one of an older pqrun, which does not tell them."""
+        answer = self.ask("info")
+        if "states" not in answer:
+            return None
+        told = {name: value for name, value in answer["metrics"].items() if name in Metrics._fields}
+        counts = answer["states"]
+        return RunNumbers(Metrics(**told), {state: counts[state] for state in STATES if counts.get(state)})
 
     def change(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request that changes the run; with `seq`, only if `jobs` selects that job and no namesake."""

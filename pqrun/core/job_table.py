@@ -73,6 +73,12 @@ class JobTable:
         self.input_ended = self.paused = False
         self.stopping, self.stopped = None, ""
 
+    def by_state(self) -> dict[str, int]:
+        """Return the number of jobs in each state that occurs. May be called on any thread."""
+        # Copied at once: the thread that folds may add an outcome at any moment.
+        found = {**self.states, **{str(outcome): count for outcome, count in dict(self.outcomes).items()}}
+        return {state: count for state, count in found.items() if count}
+
     @property
     def ended_count(self) -> int:
         """The number of jobs that have ended, with any outcome."""

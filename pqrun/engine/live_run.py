@@ -85,6 +85,9 @@ class LiveRun(Protocol):
         Never waits, so it may be called within a turn.
         """
 
+    def states(self) -> dict[str, int]:
+        """Return the number of jobs in each state that occurs, as the observers know it."""
+
     def hold_reason(self) -> str:
         """Return what keeps queued jobs from starting although workers are free; "" if nothing does."""
 

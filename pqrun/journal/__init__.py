@@ -10,6 +10,7 @@ From outside, take a run's record from `run_record`, a past run's jobs from `ind
   writer          appends events to the journal, with one write a turn
   reader          reads the lines whose checksums are correct
   projection      decodes the lines to events, and folds these into the rows of the job table: the one fold of the past
+  ahead           looks at lines that are not folded yet, for the jobs that a reader wants to know of at once
   index           keeps the rows in SQLite, so that queries are fast
   stored_rows     turns rows and metrics into the values of the index, and back
   recovery        folds a journal to its end, so that the next process can continue

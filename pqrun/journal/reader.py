@@ -49,10 +49,12 @@ class JournalReader:
     """Reader of the lines after a position, as JSON objects; `position` moves along.
 
     A last line without its end is left out, because it is torn, or is being written right now.
+    `batch_bytes`: about how much is read at once.
     """
 
     path: str
     position: JournalPosition = field(default_factory=JournalPosition)
+    batch_bytes: int = _READ_CHUNK_BYTES
     torn: bool = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -61,7 +63,7 @@ class JournalReader:
 
     def first(self) -> dict[str, Any]:
         """Return the first line, which says what the run was asked to do."""
-        with _open(self.path) as file:
+        with open_journal(self.path) as file:
             batch = self._batch(file, 1)
         if not batch:
             raise self._damaged([], b"")
@@ -69,9 +71,9 @@ class JournalReader:
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """Yield the lines in batches; `position` is then after the batch."""
-        with _open(self.path) as file:
+        with open_journal(self.path) as file:
             file.seek(self.position.offset)
-            while not self.torn and (batch := self._batch(file, _READ_CHUNK_BYTES)):
+            while not self.torn and (batch := self._batch(file, self.batch_bytes)):
                 yield batch
 
     def still_fits(self) -> bool:
@@ -79,7 +81,7 @@ class JournalReader:
         if not self.position.offset:
             return True
         try:
-            with _open(self.path) as file:
+            with open_journal(self.path) as file:
                 file.seek(self.position.offset - _TAIL)
                 return file.read(_TAIL) == _CLOSING % self.position.crc
         except InternalFailure:
@@ -145,7 +147,8 @@ class JournalReader:
         return InternalFailure(f"{self.path} is damaged at line {number}; it was not changed")
 
 
-def _open(path: str) -> BinaryIO:
+def open_journal(path: str) -> BinaryIO:
+    """Open a journal to read it. Raises `InternalFailure`."""
     try:
         return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except OSError as error:

@@ -66,6 +66,9 @@ class FakeRun:
     def seconds_left(self, now):
         return self._left
 
+    def states(self):
+        return {}
+
     def facts(self):
         return {"id": "here"}
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The feeds that browsers watch. Each is polled on a thread of its own while a browser watches it.
 
-A poll may take `MAX_CPU_SHARE` of one processor in the long run, so that watching takes little from the jobs.
+A poll may take `MAX_CPU_SHARE` of one processor in the long run, so that watching takes little from the jobs. One that
+is not done is called again at once, because the run is slow or has ended.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pqrun.app.web.event_stream import HEARTBEAT, message
-from pqrun.app.web.run_feed import RunFeed
+from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
 from pqrun.core.errors import UserError
 from pqrun.core.text import escape_controls
 from pqrun.journal.run_directory import RunDirectory, run_directories
 from pqrun.journal.run_list import RunListing, past_runs, shortest_prefixes
 
 T = TypeVar("T")
-MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.5, 30.0
+MAX_POLL_SECONDS = 30.0
 MAX_CPU_SHARE = 0.03
 HEARTBEAT_SECONDS = 15.0
 UNWATCHED_SECONDS = 10.0
@@ -33,9 +34,12 @@ MAX_LISTED = 500
 
 
 class PolledSource:
-    """Something that is polled on its own thread while it is watched. `news` is set after each poll."""
+    """Something that is polled on its own thread while it is watched.
 
-    def __init__(self, name: str, poll: Callable[[], None]) -> None:
+    `poll` returns the seconds until it wants to be called again. 0: at once, because it is not done yet.
+    """
+
+    def __init__(self, name: str, poll: Callable[[], float]) -> None:
         self.watchers = 0
         self._thread = ThreadPoolExecutor(1, name)
         self._poll = poll
@@ -45,7 +49,7 @@ class PolledSource:
         self._task = asyncio.create_task(self._run())
 
     async def call(self, question: Callable[..., T], *values: Any) -> T:
-        """Call a function on the thread of the source, after the first poll."""
+        """Call a function on the thread of the source, after the first poll that was done."""
         await self._ready.wait()
         return await asyncio.get_running_loop().run_in_executor(self._thread, question, *values)
 
@@ -65,24 +69,26 @@ class PolledSource:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            took = await loop.run_in_executor(self._thread, self._timed)
-            self._ready.set()
+            wanted, took = await loop.run_in_executor(self._thread, self._timed)
             self._news.set()
             self._news = asyncio.Event()
-            pause = min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, took / MAX_CPU_SHARE))
+            if not wanted:
+                continue
+            self._ready.set()
+            pause = min(MAX_POLL_SECONDS, max(wanted, took / MAX_CPU_SHARE))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stir.wait()
             self._stir.clear()
 
-    def _timed(self) -> float:
-        before = time.thread_time()
+    def _timed(self) -> tuple[float, float]:
+        before, wanted = time.thread_time(), POLL_SECONDS
         try:
-            self._poll()
+            wanted = self._poll()
         except Exception:
             # A bug. It must not end the polling in silence, which would leave all pages as they are.
             traceback.print_exc(file=sys.stderr)
-        return time.thread_time() - before
+        return wanted, time.thread_time() - before
 
     async def close(self, end: Callable[[], None] = lambda: None) -> None:
         """End the polling, once. `end` is called as the last on the thread."""
@@ -195,12 +201,13 @@ class RunFeeds:
                 self._list = None
                 await source.close()
 
-    def _read_list(self) -> None:
+    def _read_list(self) -> float:
         found = past_runs()
         lengths = shortest_prefixes(one.id for one in found)
         runs = [_entry(one, lengths[one.id]) for one in found[:MAX_LISTED]]
         facts = {"runs": runs, "count": len(found), "readOnly": self.read_only}
         self._listed = message("runs", facts)
+        return POLL_SECONDS
 
     async def close(self) -> None:
         """End all polling."""

@@ -1,50 +1,44 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The data of one run's page, which grows as the run's journal does.
 
-Records are appended as events to a file without a name; a browser reads the file from where it is. So no browser
-needs a queue, and a new one reads the same file from its beginning. Of a job that changes several times
-between two polls only the last record is written.
+While jobs end faster than anybody can read, the feed is behind: it folds as much of the journal as a small share of
+a processor allows. Then the page gets the numbers of the run from the run itself, at once the jobs that failed or run
+for long, and the rows of the others later: as soon as the run continues more slowly, and at the latest when it has ended.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any
 
-from pqrun.app.web.event_stream import message
+from pqrun.app.web.event_stream import FeedFile, message
+from pqrun.app.web.page_records import PageAhead, PageRecords
 from pqrun.control.run_view import OutputPiece, RunView, ViewedRun, view_run
-from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import TAG_POOL, AttemptId
+from pqrun.core.job import TAG_POOL, AttemptId, Outcome
+from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import escape_controls
 from pqrun.core.unicode_json import as_json
+from pqrun.journal.ahead import JournalAhead
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.store import Capture, Logs, PackPlace
 from pqrun.reports import Ending, RunInfo
-from pqrun.reports.cases import as_recorded
 from pqrun.reports.json_document import facts_of
-from pqrun.reports.page_data import (
-    ROWS_PER_CHUNK,
-    AttemptRecords,
-    Record,
-    chunk,
-    job_record,
-    logs_of,
-    page_head,
-)
+from pqrun.reports.page_data import page_head
 
-READ_BYTES = 64 * 1024
 MIN_REBUILD_BYTES = 64 << 20
 MAX_REPEATS = 4
-"""A feed is made anew when its file is this many times as large as its first reading was, to keep it short."""
+"""A feed is made anew when its file is this many times as large as it was when it was first complete."""
+FAST_BYTES_PER_SECOND = 64 * 1024
+"""A journal that grows faster has more jobs than anybody can read: some 150 a second."""
+POLL_SECONDS, FAST_POLL_SECONDS = 0.5, 1.0
+FAST_CPU_SECONDS, SLICE_CPU_SECONDS = 0.01, 0.5
+"""The CPU time for the fold of one poll, while the journal grows fast and otherwise."""
+BATCH_BYTES = 16 * 1024
 
 
 class FoldedJournal(RunProjection):
@@ -54,8 +48,7 @@ class FoldedJournal(RunProjection):
 
     def states(self) -> Mapping[str, int]:
         """Return the number of jobs in each state that occurs."""
-        found = {**self.table.states, **{str(outcome): n for outcome, n in self.table.outcomes.items()}}
-        return {state: count for state, count in found.items() if count}
+        return self.table.by_state()
 
     def failed(self) -> int:
         """Return the number of jobs that make the run's exit code 1."""
@@ -63,33 +56,9 @@ class FoldedJournal(RunProjection):
 
     def cut_short_for_good(self) -> int:
         """Return the number of interrupted jobs that `resume` does not run again."""
+        if not self.table.outcomes[Outcome.INTERRUPTED]:
+            return 0
         return sum(row.state == "interrupted" and not row.spec.rerun for row in self.table.rows.values())
-
-
-@dataclass(slots=True)
-class FeedFile:
-    """The events of a feed so far. `size`: the bytes that may be read; `head`: the newest event of the run."""
-
-    mark: str = field(default_factory=lambda: secrets.token_hex(4))
-    file: BinaryIO = field(default_factory=tempfile.TemporaryFile)
-    size: int = 0
-    first_size: int = 0
-    head: bytes = b""
-    version: int = 0
-
-    def read(self, offset: int) -> bytes:
-        """Return the events from an offset, at most 64 KiB of them."""
-        return os.pread(self.file.fileno(), min(READ_BYTES, self.size - offset), offset)
-
-    def put(self, kind: str, data: str) -> None:
-        """Append an event. Its mark says where to read on after it."""
-        size = len(message(kind, data, mark=self._mark(0)))
-        event = message(kind, data, mark=self._mark(self.size + size))
-        os.pwrite(self.file.fileno(), event, self.size)
-        self.size += size
-
-    def _mark(self, offset: int) -> str:
-        return f"{self.mark}-{offset:012x}"
 
 
 class RunFeed:
@@ -98,12 +67,12 @@ class RunFeed:
     def __init__(self, run: RunDirectory, *, read_only: bool) -> None:
         self._view = RunView(run)
         self._read_only = read_only
+        self._measured: tuple[float, int] | None = None
         self._begin()
 
     def _begin(self) -> None:
         """Read the journal from its beginning into a new file."""
-        run = self._view.run
-        logs = Logs(run.logs, keep=True)
+        logs = Logs(self._view.run.logs, keep=True)
 
         def output(
             seq: int, attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
@@ -111,111 +80,100 @@ class RunFeed:
             return Capture.stored(logs, AttemptId(seq, attempt), out, err, out_at, err_at)
 
         self.file = FeedFile()
+        self._output = output
         self._folded = FoldedJournal(metrics=MetricsCollector(), output=output)
         self._position = JournalPosition()
-        self._info: RunInfo | None = None
-        self._attempts = AttemptRecords(0.0)
+        self._behind = False
+        self._ahead: PageAhead | None = None
+        self._records: PageRecords | None = None
         self._was_live = False
-        self._dropped: list[int] = []
-        self._touched: dict[int, None] = {}
-        self._priorities: dict[int, int] = {}
-        self._outputs: dict[tuple[int, int], Capture] = {}
-        self._records: dict[str, list[Record]] = {"jobs": [], "attempts": [], "waits": []}
 
-    def poll(self) -> None:
-        """Read what is new in the journal, and look whether the run lives. Tell browsers of a failure."""
+    def poll(self) -> float:
+        """Read what is new in the journal, and look whether the run lives. Tell browsers of a failure.
+
+        Return the seconds until the next poll, 0 if there is more to read already.
+        """
         try:
-            self._poll()
+            return self._poll()
         except (InternalFailure, UserError, OSError) as failure:
             self._view.live = False
             self._view.forget()
-            self._tell(message("trouble", as_json({"error": escape_controls(str(failure))})))
+            self._ahead = None
+            self.file.tell(message("trouble", as_json({"error": escape_controls(str(failure))})))
+            return POLL_SECONDS
 
-    def _poll(self) -> None:
-        has_news = self._view.has_news()
-        if has_news:
-            if not JournalReader(self._view.run.journal, self._position).still_fits() or self._is_long():
-                self._begin()
-            lines = JournalReader(self._view.run.journal, self._position)
-            for events in fold_journal(lines, self._folded):
-                self._take(events)
-        live = self._view.live
+    def _poll(self) -> float:
+        has_news, was_behind, is_first = self._view.has_news(), self._behind, self._measured is None
+        live, fast = self._view.live, self._view.live and self._grows_fast()
+        if has_news and (not self._reader().still_fits() or self._is_long()):
+            self._begin()
+        if has_news or was_behind:
+            self._behind = self._read_on(FAST_CPU_SECONDS if fast else SLICE_CPU_SECONDS)
         if self._was_live and not live:  # the running jobs count as interrupted from now on
-            self._touched.update(dict.fromkeys(self._folded.table.running))
-        if has_news or live or self._was_live:
-            self._was_live = live
-            self._flush()
-            self._tell(message("head", as_json(self._head(), separators=(",", ":"))))
-            self.file.first_size = self.file.first_size or self.file.size
+            self._page_records().touch(self._folded.table.running)
+        has_changed = has_news or was_behind or live or self._was_live
+        self._was_live = live
+        if self._behind and not live:
+            return 0.0  # the page gets the end of the run as a whole
+        if has_changed:
+            self._write(asks=fast)
+            self.file.tell(message("head", as_json(self._head(), separators=(",", ":"))))
+        if not self._behind or is_first:  # at the second poll it is known whether the journal grows fast
+            return POLL_SECONDS
+        return FAST_POLL_SECONDS if fast else 0.0
+
+    def _reader(self) -> JournalReader:
+        return JournalReader(self._view.run.journal, self._position, BATCH_BYTES)
+
+    def _grows_fast(self) -> bool:
+        """Return whether the journal has grown fast since the last call, as is assumed at the first call."""
+        now, size = time.monotonic(), self._view.journal_size
+        before, self._measured = self._measured, (now, size)
+        return before is None or size - before[1] > FAST_BYTES_PER_SECOND * (now - before[0])
 
     def _is_long(self) -> bool:
-        return self.file.size > max(MIN_REBUILD_BYTES, MAX_REPEATS * self.file.first_size)
+        first = self.file.complete_size
+        return first > 0 and self.file.size > max(MIN_REBUILD_BYTES, MAX_REPEATS * first)
 
-    def _tell(self, head: bytes) -> None:
-        if head != self.file.head:
-            self.file.head = head
-            self.file.version += 1
+    def _read_on(self, cpu_seconds: float) -> bool:
+        """Fold what is new for at most this time; return whether more is left."""
+        until = time.thread_time() + cpu_seconds
+        for events in fold_journal(self._reader(), self._folded):
+            records = self._page_records()
+            records.collect(events)
+            if records.is_full:  # a feed that is behind writes records in large pieces, which is cheaper
+                records.write_ended(but=() if self._ahead is None else self._ahead.rows)
+            if time.thread_time() > until:
+                return self._position.offset < self._view.journal_size
+        return False
 
-    def _take(self, events: list[ev.Event]) -> None:
-        """Collect the records of some events; those of jobs and of running attempts are made later."""
-        if self._info is None:
-            self._info = self._run_info()
-            self._attempts = AttemptRecords(self._info.began)
-        attempts, rows = self._attempts, self._folded.table.rows
-        for event in events:
-            match event:
-                case ev.JobQueued():
-                    self._priorities[event.seq] = int(event.priority)
-                case ev.AttemptSubmitted():
-                    attempts.submitted(event, self._priorities.get(event.seq, 1))
-                case ev.AttemptRefused():
-                    attempts.refused(event)
-                case ev.AttemptEnded():
-                    if event.output is not None:
-                        self._outputs[event.seq, event.attempt] = event.output
-                    if row := rows.get(event.seq):
-                        self._put("attempts", attempts.ended(event, row))
-                case ev.JobWaiting():
-                    self._put("waits", attempts.waiting(event))
-                case ev.JobDropped():
-                    self._dropped.append(event.seq)
-                    attempts.last.pop(event.seq, None)
-                    continue
-                case ev.JobAdded() | ev.JobHeld() | ev.JobRemoved() | ev.JobEnded():
-                    pass
-                case ev.JobReopened() | ev.JobChanged() | ev.AttemptRestarted():
-                    pass
-                case _:
-                    continue
-            self._touched[event.seq] = None
-        if len(self._touched) > ROWS_PER_CHUNK:
-            self._flush()
+    def _page_records(self) -> PageRecords:
+        if self._records is None:
+            self._records = PageRecords(self._run_info(), self._folded.table.rows, self.file)
+        return self._records
 
-    def _put(self, kind: str, record: Record) -> None:
-        self._records[kind].append(record)
+    def _new_ahead(self, records: PageRecords) -> PageAhead:
+        records.write_ended()  # from here on, failures are found by looking ahead
+        journal = JournalAhead(self._view.run.journal, self._position.offset, self._folded, self._output)
+        rows, lanes = journal.run.table.rows, records.attempts.lanes
+        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes))
 
-    def _flush(self) -> None:
-        """Write the collected records, and those of the jobs that have changed."""
-        if self._info is None:
+    def _write(self, *, asks: bool) -> None:
+        """Write the records of all jobs, or while the feed is behind those that are wanted at once.
+
+        `asks`: ask the run for its numbers then. One that stands still may not answer, and they have hardly changed.
+        """
+        records, live = self._page_records(), self._view.live
+        if self._behind:
+            if self._ahead is None:
+                self._ahead = self._new_ahead(records)
+            self._ahead.look(self._position.offset, self._view.numbers() if asks else None)
             return
-        table, live, logs = self._folded.table, self._view.live, logs_of(self._info)
-        for record in self._attempts.running(table.rows, live=live):
-            if record.seq in self._touched:
-                self._put("attempts", record)
-        for seq in self._touched:
-            if row := table.rows.get(seq):
-                last = self._attempts.last.get(seq, "")
-                self._put(
-                    "jobs", job_record(as_recorded(row, live=live), self._info.began, last=last, logs=logs)
-                )
-                if row.outcome is not None:
-                    self._priorities.pop(seq, None)
-        self._touched.clear()
-        for kind, records in self._records.items():
-            rest = iter(records)
-            while some := list(islice(rest, ROWS_PER_CHUNK)):
-                self.file.put("chunk", as_json(chunk(kind, some), separators=(",", ":")))
-            records.clear()
+        if self._ahead is not None:
+            records.touch(self._ahead.rows)
+            self._ahead = None
+        records.write_all(live=live)
+        self.file.complete_size = self.file.complete_size or self.file.size
 
     def _run_info(self) -> RunInfo:
         facts, header = self._folded.facts, self._folded.header
@@ -225,15 +183,19 @@ class RunFeed:
         )  # fmt: skip
 
     def _head(self) -> dict[str, Any]:
-        assert self._info is not None
+        records, ahead = self._page_records(), self._ahead
         seen = view_run(self._view.run, self._folded, live=self._view.live)
+        seen = seen if ahead is None else ahead.seen(seen)
+        known = self._folded if ahead is None else ahead.journal.run
         ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live)
-        lanes, stopped = self._attempts.lanes.highest, self._folded.table.stopped
-        # Read from the journal, too: a request at each poll would be a turn of the run, and a wait for its lock.
-        paused = seen.live and self._folded.paused
+        lanes = max(one.attempts.lanes.highest for one in (records, ahead and ahead.records) if one)
+        # Read from the journal: a request to the run would be a turn of it, and a wait for its lock.
+        paused = seen.live and known.paused
         stopping = seen.live and bool(seen.facts["stopped"])
-        head = page_head(self._info, ending, lanes=lanes, dropped=self._dropped, stopped=stopped)
-        pools = self._folded.pools if seen.live else {}
+        head = page_head(
+            records.run, ending, lanes=lanes, dropped=records.dropped, stopped=known.table.stopped
+        )
+        pools = known.pools if seen.live else {}
         limits = {
             escape_controls(name.removeprefix(TAG_POOL)): size
             for name, size in pools.items()
@@ -241,27 +203,37 @@ class RunFeed:
         }
         held = {"paused": paused, "stopping": stopping, "tagLimits": limits}
         left = None if paused or stopping else self._seconds_left(seen)
-        return {**head, **held, "readOnly": self._read_only, "secondsLeft": left}
+        counts = None if ahead is None else ahead.counts()
+        return {**head, **held, "readOnly": self._read_only, "secondsLeft": left, "ahead": counts}
 
     def _seconds_left(self, seen: ViewedRun) -> float | None:
         """Return the estimated seconds until a live run ends, as the live table shows them; None if unknown."""
-        table = self._folded.table
         if not seen.live or not seen.facts["input_ended"]:
             return None
-        table.rate.expected = lambda _now, left: self._view.expected(seen, table.rows.values(), left)
-        left = table.seconds_left(seen.now, average=seen.metrics.average_processing)
+        if self._ahead is not None:
+            left = self._ahead.seconds_left(seen)
+        else:
+            table = self._folded.table
+            table.rate.expected = lambda _now, left: self._view.expected(seen, table.rows.values(), left)
+            left = table.seconds_left(seen.now, average=seen.metrics.average_processing)
         return None if left is None else round(left, 1)
+
+    def _row(self, seq: int) -> JobRow | None:
+        row = None if self._ahead is None else self._ahead.rows.get(seq)
+        return self._folded.table.rows.get(seq) if row is None else row
 
     def printed(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output of an attempt from byte `offset`; with None, its last part."""
-        row = self._folded.table.rows.get(seq)
+        row = self._row(seq)
         if row is None:
             return OutputPiece(over=True)
-        return self._view.read(row, attempt, self._outputs.get((seq, attempt)), stream, offset)
+        outputs = [one.outputs for one in (self._records, self._ahead and self._ahead.records) if one]
+        found = next((one[seq, attempt] for one in outputs if (seq, attempt) in one), None)
+        return self._view.read(row, attempt, found, stream, offset)
 
     def why(self, seq: int) -> str:
         """Return why an unfinished job does not run."""
-        row = self._folded.table.rows.get(seq)
+        row = self._row(seq)
         return "" if row is None else self._view.why(row)
 
     def act(self, verb: str, facts: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -
 
 
 def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
-    """Return the facts and the metrics of the run, and its estimated end."""
+    """Return the facts and the metrics of the run, the jobs in each state, and the estimated end."""
     metrics = run.metrics_in_turn(now).as_dict()
     numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
     left = run.seconds_left(now)
@@ -54,6 +54,7 @@ def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: floa
         "pqrun": VERSION,
         "run": run.facts(),
         "metrics": numbers,
+        "states": run.states(),
         "seconds_left": None if left is None else round(left, 1),
     }
 

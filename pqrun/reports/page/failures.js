@@ -163,15 +163,11 @@ export function fillFailures(section, data, open, show, chosen = 0) {
     );
   }
   const split = h("div", { class: "split" }, list);
-  const count = skipped.reduce((sum, one) => sum + one.count, 0);
-  const and = count
-    ? `${failed.length ? ", and " : ""}${count} skipped because of ${failed.length === 1 ? "it" : "them"}`
-    : "";
   section.append(
     sectionTitle(
       "failures",
       failed.length ? "Failures" : "Skipped",
-      h("p", {}, `${failed.length ? plural(failed.length, "job") : ""}${and}`),
+      h("p", { class: "failed" }),
       failed.length > 1 && h("p", { class: "end" }, "the first to fail stands first, those allowed to fail last"),
     ),
     split,
@@ -179,6 +175,7 @@ export function fillFailures(section, data, open, show, chosen = 0) {
   if (failed.length > MAX_LISTED) {
     section.append(h("p", { class: "more" }, `The table lists all ${failed.length.toLocaleString("en")}.`));
   }
+  countFailures(section, data);
   const first = buttons.findIndex((button) => button.dataset.seq === String(chosen));
   if (failed.length) choose(Math.max(0, first), false);
   const pressed = () => Math.max(0, buttons.findIndex((one) => one.getAttribute("aria-pressed") === "true"));
@@ -186,6 +183,25 @@ export function fillFailures(section, data, open, show, chosen = 0) {
   forgetWidth();
   narrow.addEventListener("change", turn);
   forgetWidth = () => narrow.removeEventListener("change", turn);
+}
+
+/**
+ * Show how many jobs failed, and how many of them are not listed yet.
+ * @param {HTMLElement} section
+ * @param {RunData} data
+ */
+export function countFailures(section, data) {
+  const place = section.querySelector("p.failed");
+  if (!place) return;
+  const failed = data.failures().length;
+  const follow = data.failureCount() - failed;
+  const skipped = skippedBy(data).reduce((sum, one) => sum + one.count, 0);
+  const parts = [
+    failed && `${plural(failed, "job")}${follow ? `, ${follow.toLocaleString("en")} more follow${follow === 1 ? "s" : ""}` : ""}`,
+    skipped && `${skipped} skipped because of ${failed === 1 ? "it" : "them"}`,
+  ];
+  const text = parts.filter(Boolean).join(", and ");
+  if (place.textContent !== text) place.textContent = text;
 }
 
 /**

@@ -141,7 +141,7 @@ function counts(data, show) {
     );
   }
   found.append(
-    h("span", { class: "dim" }, `${plural(data.count, "job")}, ${plural(data.attempts.job.length, "attempt")}`),
+    h("span", { class: "dim" }, `${plural(data.jobCount(), "job")}, ${plural(data.attemptCount(), "attempt")}`),
   );
   return found;
 }

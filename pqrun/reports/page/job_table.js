@@ -3,7 +3,7 @@
 import { h, refill, say, sectionTitle } from "./dom.js";
 import { plural } from "./format.js";
 import { asCsv, columnsOf, narrowCells, sortByKeys } from "./job_columns.js";
-import { columnChooser, filterChips, saveText, searchBox } from "./table_controls.js";
+import { columnChooser, filterChips, followText, saveText, searchBox } from "./table_controls.js";
 import { JobFilter } from "./job_filter.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
@@ -34,6 +34,7 @@ export class JobTable {
     this._rows = new Map();
 
     this._count = h("p", { role: "status", "aria-live": "polite" });
+    this._follow = h("span", { class: "dim", title: "They come when the run becomes slower or has ended." });
     this._input = h("input", {
       type: "search",
       placeholder: "Filter: text, state:failed, priority:low, tag:x, ran>10s",
@@ -63,7 +64,7 @@ export class JobTable {
     const save = () => saveText(`${this._data.head.run.id}.csv`, asCsv(this._columns, this._found));
     this._chooser = columnChooser(this._columns, (key, hidden) => this._hide(key, hidden));
     section.append(
-      sectionTitle("jobs", "Jobs", this._count),
+      sectionTitle("jobs", "Jobs", this._count, this._follow),
       h(
         "div",
         { class: "filters" },
@@ -114,9 +115,7 @@ export class JobTable {
       this._chooser.replaceWith(chooser);
       this._chooser = chooser;
       this._arrange();
-    } else {
-      this._shown = this._columns.filter((column) => !column.hidden);
-    }
+    } else this._shown = this._columns.filter((column) => !column.hidden);
     this._makeChips();
     this._changed();
     this._selected = this._found.indexOf(data.jobOf(seq));
@@ -249,6 +248,7 @@ export class JobTable {
       this._found.length === this._data.count
         ? this._data.count.toLocaleString("en")
         : `${this._found.length.toLocaleString("en")} of ${this._data.count.toLocaleString("en")}`;
+    this._follow.textContent = followText(this._data);
     this._box.scrollTop = 0;
     this._clear();
     this._sort();

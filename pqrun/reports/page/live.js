@@ -2,6 +2,7 @@
 
 import { byId, h, say } from "./dom.js";
 import { LiveData, LiveOutputs, LiveRecords } from "./live_data.js";
+import { LiveSamples } from "./live_samples.js";
 import { setUpKeys, setUpTheme } from "./page_frame.js";
 import { RunActions } from "./run_actions.js";
 import { fillRuns } from "./run_list.js";
@@ -47,6 +48,7 @@ class LiveRun {
   constructor() {
     const address = location.pathname.replace(/\/$/, "");
     this._records = new LiveRecords();
+    this._samples = new LiveSamples();
     this._outputs = new LiveOutputs(address, (seq, attempt) => this._page?.showOutput(seq, attempt));
     const place = h("div", { id: "actions", role: "group", "aria-label": "Actions on the run" });
     byId("headline").before(place);
@@ -62,15 +64,19 @@ class LiveRun {
     events.addEventListener("anew", () => this._records.clear());
     events.addEventListener("chunk", (event) => this._records.add(JSON.parse(event.data)));
     events.addEventListener("head", (event) => {
-      this._head = JSON.parse(event.data);
-      tell("there", this._head?.live ? "connected, live" : "connected");
+      const head = /** @type {Head} */ (JSON.parse(event.data));
+      this._head = head;
+      this._samples.take(head);
+      tell("there", head.live ? "connected, live" : "connected");
       this._wanted();
     });
+    document.addEventListener("visibilitychange", () => this._wanted());
     events.addEventListener("trouble", (event) => tell("lost", JSON.parse(event.data).error));
   }
 
-  /** Update the page soon. The more an update costs, the rarer they are. */
+  /** Update the page soon. The more an update costs, the rarer they are. Out of sight a fast run is left alone. */
   _wanted() {
+    if (document.hidden && this._head?.ahead) return;
     this._timer ||= setTimeout(
       () => {
         this._timer = 0;
@@ -84,14 +90,14 @@ class LiveRun {
 
   _update() {
     if (!this._head) return;
-    const data = new LiveData(this._head, this._records.chunks(), this._outputs);
+    const data = new LiveData(this._head, this._records.chunks(), this._outputs, this._samples.all);
     this._actions.update(data);
     if (this._page) return this._page.update(data);
     this._page = new RunPage(data, { actions: (job) => this._actions.ofJob(job), opened: (job) => this._opened(job) });
     const seq = /^#job-(\d+)$/.exec(location.hash);
     if (seq) this._page.pane.open(data.jobOf(Number(seq[1])));
     document.documentElement.dataset.ready = "true";
-    say(`${document.title}, ${data.count} jobs`);
+    say(`${document.title}, ${data.jobCount()} jobs`);
   }
 
   /** Follow the output of the job in the pane. @param {number} job */

@@ -1,11 +1,12 @@
 /* The data of a live run: records from the server, of which later ones replace earlier ones, and output. */
 
-import { RunData } from "./run_data.js";
+import { KINDS, RunData } from "./run_data.js";
 
 /** @typedef {import("./records.js").Head} Head */
 /** @typedef {import("./records.js").Chunk} Chunk */
 /** @typedef {{out: string, err: string, outCut: number, errCut: number}} KnownOutput */
 
+const UNENDED = ["running", "waiting", "queued", "pending", "held"];
 const MAX_TEXT = 256 * 1024,
   MAX_KNOWN = 40,
   FOLLOW_MS = 1000;
@@ -48,6 +49,11 @@ export class LiveRecords {
   }
 }
 
+/** @param {{[state: string]: number}} counts */
+function sum(counts) {
+  return Object.values(counts).reduce((all, count) => all + count, 0);
+}
+
 /**
  * Return the values of a column as a list.
  * @param {import("./records.js").Column} column
@@ -59,16 +65,48 @@ function valuesOf(column, rows) {
   return column.at.map((place) => column.values[place]);
 }
 
-/** The data of a live run at one moment. Output comes from the server when it is asked for. */
+/**
+ * The data of a live run at one moment. Output comes from the server when it is asked for. While rows follow later, the
+ * counts are those of the run itself.
+ */
 export class LiveData extends RunData {
   /**
    * @param {Head} head
    * @param {Chunk[]} chunks
    * @param {LiveOutputs} outputs
+   * @param {import("./records.js").Sample[]} samples
    */
-  constructor(head, chunks, outputs) {
+  constructor(head, chunks, outputs, samples) {
     super(head, chunks);
     this._outputs = outputs;
+    this.samples = samples;
+  }
+
+  counts() {
+    const { ahead } = this.head;
+    return ahead ? new Map(KINDS.map((kind) => [kind, ahead[kind] ?? 0])) : super.counts();
+  }
+
+  jobCount() {
+    return this.head.ahead ? sum(this.head.ahead) : super.jobCount();
+  }
+
+  attemptCount() {
+    const { ahead, metrics } = this.head;
+    return ahead ? metrics.jobs_dequeued - metrics.jobs_removed : super.attemptCount();
+  }
+
+  failureCount() {
+    const { ahead } = this.head;
+    return ahead ? Math.max(super.failureCount(), (ahead.failed ?? 0) + (ahead.timeout ?? 0)) : super.failureCount();
+  }
+
+  followCount() {
+    const { ahead } = this.head;
+    if (!ahead) return 0;
+    const ended = sum(ahead) - UNENDED.reduce((left, state) => left + (ahead[state] ?? 0), 0);
+    const shown = this.jobs.state.reduce((count, state) => count + Number(!UNENDED.includes(state)), 0);
+    return Math.max(0, sum(ahead) - this.count, ended - shown);
   }
 
   /**

@@ -66,9 +66,9 @@ export class SectionLinks {
   update(data) {
     /** @type {[string, string, number][]} */
     const named = [
-      ["failures", "Failures", data.failures().length],
+      ["failures", "Failures", data.failureCount()],
       ["timeline", "Timeline", 0],
-      ["jobs", "Jobs", data.count],
+      ["jobs", "Jobs", data.jobCount()],
       ["graph", "Graph", 0],
       ["metrics", "Metrics", 0],
     ];

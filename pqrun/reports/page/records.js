@@ -27,6 +27,13 @@
  * @property {{[tag: string]: number}} [tagLimits] how many jobs with a tag may run at a time
  * @property {boolean} [readOnly] whether the server refuses changes
  * @property {number | null} [secondsLeft] the estimated seconds until the run ends
+ * @property {{[state: string]: number} | null} [ahead] while some rows follow later: the number of jobs in each state
+ */
+
+/**
+ * Numbers of a run at one moment. `queued`: the jobs in the queue by priority, from low to critical; `well` and
+ * `badly`: how many attempts have ended so until then.
+ * @typedef {{at: number, queued: number[], running: number, well: number, badly: number}} Sample
  */
 
 /** @typedef {unknown[] | {all: unknown} | {values: unknown[], at: number[]}} Column */

@@ -174,6 +174,8 @@ export class RunData {
    */
   constructor(head, chunks) {
     this.head = head;
+    /** @type {import("./records.js").Sample[]} the numbers of a live run whose rows are not complete */
+    this.samples = [];
     const of = (/** @type {string} */ kind) => chunks.filter((one) => one.kind === kind);
     const counted = (/** @type {Chunk[]} */ some) => some.reduce((sum, one) => sum + one.rows, 0);
 
@@ -334,6 +336,26 @@ export class RunData {
     const found = new Map(KINDS.map((kind) => [kind, 0]));
     for (const kind of this.kind) found.set(KINDS[kind], (found.get(KINDS[kind]) ?? 0) + 1);
     return found;
+  }
+
+  /** Return how many jobs the run has. */
+  jobCount() {
+    return this.count;
+  }
+
+  /** Return how many attempts the run has. */
+  attemptCount() {
+    return this.attempts.job.length;
+  }
+
+  /** Return how many jobs failed. */
+  failureCount() {
+    return this.failures().length;
+  }
+
+  /** Return how many rows are missing or old, and follow later. */
+  followCount() {
+    return 0;
   }
 
   /** Return the jobs that failed: the first to fail first, those that may fail last. */

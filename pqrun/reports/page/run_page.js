@@ -2,7 +2,7 @@
 
 import { criticalPath, needsOf } from "./critical_path.js";
 import { byId, refill } from "./dom.js";
-import { fillFailures, fillOutput } from "./failures.js";
+import { countFailures, fillFailures, fillOutput } from "./failures.js";
 import { fillGraph } from "./graph.js";
 import { fillHeadline } from "./headline.js";
 import { JobPane } from "./job_pane.js";
@@ -104,9 +104,9 @@ export class RunPage {
       skipped,
       this.data.failures().map((job) => [jobs.seq[job], jobs.state[job], jobs.attempts[job], jobs.ended[job]]),
     ]);
-    if (failed === this._failed) return; // so that the output in it can be read and selected
-    this._failed = failed;
     const section = byId("failures");
+    if (failed === this._failed) return countFailures(section, this.data); // the output can be read and selected
+    this._failed = failed;
     const pressed = section.querySelector(".failure[aria-pressed=true]");
     const chosen = Number(pressed instanceof HTMLElement ? pressed.dataset.seq : 0);
     const top = section.querySelector(".failure-list")?.scrollTop ?? 0;

@@ -26,6 +26,18 @@ export class Steps {
     this.highest = values.reduce((most, value) => Math.max(most, value), 0);
   }
 
+  /**
+   * Have other values from the first of some moments on.
+   * @param {number[]} times
+   * @param {number[]} values
+   */
+  continueWith(times, values) {
+    const kept = after(this.times, times[0]);
+    this.times = Float64Array.from([...this.times.subarray(0, kept), ...times]);
+    this.values = Int32Array.from([...this.values.subarray(0, kept), ...values]);
+    this.highest = this.values.reduce((most, value) => Math.max(most, value), 0);
+  }
+
   /** Return the number at a moment. @param {number} at */
   at(at) {
     const place = after(this.times, at);
@@ -104,12 +116,26 @@ export function queueDepths(data) {
       downs[jobs.priority[job]].push(jobs.ended[job] > jobs.queued[job] ? jobs.ended[job] : data.end);
     }
   }
-  return ups.map((up, priority) => new Steps(up, downs[priority]));
+  const found = ups.map((up, priority) => new Steps(up, downs[priority]));
+  if (data.samples.length)
+    found.forEach((steps, priority) =>
+      steps.continueWith(
+        data.samples.map((one) => one.at),
+        data.samples.map((one) => one.queued[priority]),
+      ),
+    );
+  return found;
 }
 
 /** Return how many attempts ran at each moment. @param {RunData} data */
 export function running(data) {
-  return new Steps([...data.attempts.submitted], [...data.attempts.ended]);
+  const found = new Steps([...data.attempts.submitted], [...data.attempts.ended]);
+  if (data.samples.length)
+    found.continueWith(
+      data.samples.map((one) => one.at),
+      data.samples.map((one) => one.running),
+    );
+  return found;
 }
 
 /**
@@ -125,5 +151,27 @@ export function ends(data) {
     const counted = data.attempts.counted[one];
     if (counted !== "running") (counted === "completed" ? well : badly).push(data.attempts.ended[one]);
   }
-  return { well: Float64Array.from(well).sort(), badly: Float64Array.from(badly).sort() };
+  return {
+    well: sampled(Float64Array.from(well).sort(), data, "well"),
+    badly: sampled(Float64Array.from(badly).sort(), data, "badly"),
+  };
+}
+
+/**
+ * Return sorted times. Those that are only known as numbers are spread evenly between the moments of counting.
+ * @param {Float64Array} times
+ * @param {RunData} data
+ * @param {"well" | "badly"} kind
+ */
+function sampled(times, { samples }, kind) {
+  if (!samples.length) return times;
+  const found = [...times.subarray(0, after(times, samples[0].at))];
+  let since = found.at(-1) ?? 0;
+  for (const { at, [kind]: until } of samples) {
+    const before = found.length;
+    const step = (at - since) / (until - before);
+    for (let one = before; one < until; one++) found.push(since + step * (one + 1 - before));
+    since = at;
+  }
+  return Float64Array.from(found);
 }

@@ -1,6 +1,7 @@
 /* The controls above the table: the filter, ready filters, the choice of columns, and saving. */
 
 import { h, icon, s } from "./dom.js";
+import { plural } from "./format.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
 
@@ -34,6 +35,12 @@ export function filterChips(data, show, showSlowest) {
   }
   found.push(h("button", { type: "button", class: "chip", click: showSlowest }, "Slowest"));
   return found;
+}
+
+/** Return how many rows of a live run come later, empty if all are there. @param {RunData} data */
+export function followText(data) {
+  const count = data.followCount();
+  return count ? `${plural(count, "row")} follow${count === 1 ? "s" : ""}` : "";
 }
 
 /**

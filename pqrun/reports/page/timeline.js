@@ -39,7 +39,7 @@ export class Timeline {
     this._moved = false;
     this._about = h("p");
     this._legend = h("span", { class: "legend end" });
-    if (data.attempts.job.length) this._build();
+    if (data.attemptCount()) this._build();
     this._describe(critical);
   }
 
@@ -59,7 +59,7 @@ export class Timeline {
     this._painter = new TimelinePainter(data, this._scale, onPath(critical));
     this._painter.marked = marked;
     if (this._cursor >= data.attempts.job.length || this._down.size) this._cursor = -1;
-    if (!this._canvas && data.attempts.job.length) this._build();
+    if (!this._canvas && data.attemptCount()) this._build();
     this._describe(critical);
     this._wanted();
   }
@@ -70,7 +70,8 @@ export class Timeline {
     const endless = critical.micros
       ? `; with unlimited workers ${duration(critical.micros)}${critical.edges ? ", the critical path" : ", the longest job"}`
       : "";
-    this._about.textContent = this._data.head.live ? "so far" : took + endless;
+    const soFar = this._data.followCount() ? "so far; most bars follow later" : "so far";
+    this._about.textContent = this._data.head.live ? soFar : took + endless;
     this._legend.replaceChildren(...legend(this._data, onPath(critical).size > 0));
     this._canvas?.setAttribute(
       "aria-label",

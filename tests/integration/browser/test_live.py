@@ -232,6 +232,8 @@ def test_the_page_keeps_up_with_many_short_jobs_and_its_numbers_are_those_of_the
     page.locator("[data-count=ok]").wait_for()
     early = shown_counts(page)
     assert 0 < early["ok"] < count  # it was seen while it ran
+    page.locator("#jobs", has_text="rows follow").wait_for()
+    page.locator(".failure").first.wait_for()  # failures do not wait for the rows
     with short_tasks(page):
         page.wait_for_function(
             "(early) => Number(document.querySelector('[data-count=ok] b').textContent.replace(/,/g, '')) > early",
@@ -241,6 +243,9 @@ def test_the_page_keeps_up_with_many_short_jobs_and_its_numbers_are_those_of_the
     page.set_default_timeout(15_000)
     shows(page, ok=count - 10, failed=10)
     page.locator("h1", has_text="Failed").wait_for()
+    page.locator("#jobs", has_text="follow").wait_for(state="detached")
+    assert page.locator("#jobs [role=status]").inner_text() == f"{count:,}"
+    assert page.locator(".counts > .dim").inner_text() == f"{count:,} jobs, {count:,} attempts"
     done = run_pqrun("show", run.run, "--json", cwd=tmp_path, env=environment(state=state))
     assert shown_metrics(page) == {name: done.metrics[name] for name in CORE_METRICS}
 

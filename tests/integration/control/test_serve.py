@@ -317,3 +317,14 @@ def test_detached_it_tells_what_the_machine_refuses_in_a_line(pqrun, state, tmp_
         4,
         "pqrun: cannot continue: Too many open files (/somewhere); see `ulimit -n`\n",
     )
+
+
+def test_info_tells_how_many_jobs_are_in_each_state(queue, gate, until):
+    one = queue("-j1")
+    for job, run in (("bad", "exit 1"), ("good", "true"), ("now", gate.wait), ("later", "true")):
+        one.add(run, id=job)
+    one.ask("hold", jobs=["later"])
+    until(lambda: one.ask("info")["states"] == {"failed": 1, "ok": 1, "running": 1, "held": 1})
+    one.ask("release", jobs=["later"])
+    gate.open()
+    until(lambda: one.ask("info")["states"] == {"failed": 1, "ok": 3})
