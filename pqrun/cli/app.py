@@ -110,10 +110,10 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
     if error.__class__ is typer.BadParameter and error.param is not None and error.param_hint is None:
         name, source = error.param.opts[-1], context and context.get_parameter_source(error.param.name)
         if from_variable := source is not None and source.name == "ENVIRONMENT":
-            name = error.param.envvar
+            name = str(error.param.envvar)
         if isinstance(cause, InvalidValue) and cause.hint:
             return f"{name}: {cause.what}", cause.hint
-        if from_variable and error.param.is_flag:
+        if from_variable and error.param.type.name == "boolean":
             return f"{name}: not true or false: `{os.environ[name]}`", "write 1 or 0"
         return f"{name}: {error.message}", more
     return _lower(error.format_message()), more
