@@ -28,23 +28,24 @@ RESUME_EXAMPLES = (
 DEFAULT_FILES = ("pqrun.yaml", "pqrun.yml", "pqrun.json")
 
 
-def find_default_file() -> str | None:
-    """Return the job file that `run` without a file means: one with a default name, here or in a directory above.
+def find_default_file(start: str) -> str | None:
+    """Return the job file that `run` without a file means: the path from `start`, which has it or is below it.
 
     Raises UserError for a file above that another user owns: it may be a trap.
     """
     above = ""
     while True:
         for name in DEFAULT_FILES:
-            path = above + name
-            if os.path.isfile(path):
-                if above and os.stat(path).st_uid not in (0, os.geteuid()):
+            path, found = above + name, os.path.join(start, above, name)
+            if os.path.isfile(found):
+                if above and os.stat(found).st_uid not in (0, os.geteuid()):
                     raise UserError(f"{path} belongs to another user: name it to run it: pqrun run {path}")
                 return path
         try:
-            if os.path.samefile(above or ".", above + ".."):  # the root
+            here = os.path.join(start, above, ".")
+            if os.path.samefile(here, os.path.join(here, "..")):  # the root
                 return None
-        except OSError:  # the current directory has been deleted, or one above can't be entered
+        except OSError:  # the directory has been deleted, or one above can't be entered
             return None
         above += "../"
 
@@ -62,7 +63,10 @@ def run(
 ) -> int:
     """Run jobs from job files, or commands (one per line) from files or stdin."""
     if not files and is_terminal(0):
-        if (default := find_default_file()) is None:
+        # As a named file, it is looked for in the directory of -C. That of a wrong -C is reported later.
+        start = options.values()["cwd"] or "."
+        default = find_default_file(start) if os.path.isdir(start) else DEFAULT_FILES[0]
+        if default is None:
             raise HelpWanted
         files = [default]
     if options.resume is not None and not files:

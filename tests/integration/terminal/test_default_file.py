@@ -38,6 +38,16 @@ def test_the_nearest_file_with_a_default_name_is_run_where_pqrun_was_started(run
 
 
 @pytest.mark.slow
+def test_it_is_looked_for_where_jobs_start(run_here, tmp_path):
+    (tmp_path / "pqrun.yaml").write_text("jobs: [echo wrong]")
+    (tmp_path / "here" / "pqrun.yaml").write_text("jobs: [pwd]")
+    code, shown = run_here(".", "-C", "here/below")
+    assert code == 0 and f"{tmp_path}/here/below" in shown.replace("\n", "")
+    code, shown = run_here(".", "-C", "none")
+    assert code == 2 and "cannot enter none: No such file or directory" in shown
+
+
+@pytest.mark.slow
 def test_without_one_it_helps(run_here, tmp_path):
     (tmp_path / "here" / "pqrun.yaml").mkdir()  # no file
     code, shown = run_here("here/below")
