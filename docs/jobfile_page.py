@@ -62,6 +62,10 @@ checks the whole file before the first job starts. `pqrun check FILE` only check
 [list of commands](#a-list-of-commands)) and lists every error with its place and a hint.
 `pqrun init` writes an example; `pqrun schema` prints a JSON Schema for editors.
 
+At a terminal, `pqrun run` without a file runs `pqrun.yaml`, `pqrun.yml` or `pqrun.json`, of the
+present directory or of the nearest one above that has such a file. The jobs start in the present
+directory in each case. (A file above that belongs to another user has to be named.)
+
 ```yaml
 {example}```
 

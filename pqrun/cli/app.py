@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -106,10 +107,15 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
         offered = " or ".join(f"`{word}`" for word in sorted(possibilities))
         return _lower(error.message), f"did you mean {offered}? {more[0].upper()}{more[1:]}"
     cause = error.__cause__ or error.__context__
-    if isinstance(cause, InvalidValue) and cause.hint and error.param is not None:
-        return f"{error.param.opts[-1]}: {cause.what}", cause.hint
     if error.__class__ is typer.BadParameter and error.param is not None and error.param_hint is None:
-        return f"{error.param.opts[-1]}: {error.message}", more
+        name, source = error.param.opts[-1], context and context.get_parameter_source(error.param.name)
+        if from_variable := source is not None and source.name == "ENVIRONMENT":
+            name = str(error.param.envvar)
+        if isinstance(cause, InvalidValue) and cause.hint:
+            return f"{name}: {cause.what}", cause.hint
+        if from_variable and error.param.type.name == "boolean":
+            return f"{name}: not true or false: `{os.environ[name]}`", "write 1 or 0"
+        return f"{name}: {error.message}", more
     return _lower(error.format_message()), more
 
 

@@ -58,6 +58,7 @@ def run() -> int:
     """
     try:
         _make_sure_of_streams()
+        _make_sure_of_own_files()
         return _run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -114,6 +115,12 @@ def _run() -> int:
     from pqrun.cli.app import run_with_typer
 
     return run_with_typer()
+
+
+def _make_sure_of_own_files() -> None:
+    """Drop the bits of the umask that would keep pqrun from the files that it creates."""
+    umask = os.umask(0o077)
+    os.umask(umask & 0o077)
 
 
 def _make_sure_of_streams() -> None:

@@ -139,6 +139,12 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
         if before.get(option, "-") != "-":
             before[option] = os.path.join(header["cwd"], before[option])
     now = _changed(options)
+    for option in ("only", "skip", "shard"):
+        if option in now and now[option] != before.get(option):
+            raise UserError(
+                f"--{option} can't be used with `resume`, which runs all jobs that are left of the run\n"
+                f"  hint: choose the jobs of a run when you begin it: pqrun run FILE --{option} …"
+            )
     if "preset" in now:
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
     settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from random import Random
 
 MIN_REBUILD_SIZE = 64
+MIN_START_PAUSE_SECONDS = 0.001
+"""How long to wait at least, and at most, for the notice that an attempt has started when its time is over already."""
+MAX_START_PAUSE_SECONDS = 1.0
 
 
 class TimerHeap:
@@ -224,7 +227,9 @@ class ActiveAttempts:
         match task.state:
             # The notice of its start may lie in the engine's inbox: executors post it without a wake-up.
             case life.Submitted() as state:
-                self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), task.seq, state)
+                # A pause so short that the clock does not show it would be due again at once, for ever.
+                pause = min(max(task.spec.timeout or 0.0, MIN_START_PAUSE_SECONDS), MAX_START_PAUSE_SECONDS)
+                self._alarms.set(now + pause, task.seq, state)
             case life.Running():
                 self.request_stop(task, StopReason.TIMEOUT, now)
             case life.Stopping(reason=reason):

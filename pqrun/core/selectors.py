@@ -122,10 +122,20 @@ def ended_jobs(
     ]
     numbers = {seq for seq, _ in subjects} if failed and not selectors else set(chosen(subjects, selectors))
     found = [row for row in latest.values() if row.seq in numbers]
-    return found, _skipped_dependents(latest, {row.spec.id for row in found})
+    return found, skipped_dependents(latest, {row.spec.id for row in found})
 
 
-def _skipped_dependents(latest: Mapping[str, JobRow], again: set[str]) -> list[JobRow]:
+def may_be_met(need: Need, latest: Mapping[str, JobRow], again: set[str]) -> bool:
+    """Return whether a need is met, or can still be met if the jobs `again` run. `latest` are the jobs by id."""
+    other = latest.get(need.job)
+    if need.job in again or (other is not None and other.outcome is None):
+        return True
+    if other is None or other.outcome is None:  # its record was removed
+        return need.when != "failed"
+    return is_satisfied(need.when, other.outcome, other.allowed)
+
+
+def skipped_dependents(latest: Mapping[str, JobRow], again: set[str]) -> list[JobRow]:
     """Return the skipped jobs whose needs can all be met if the jobs `again` run, and their dependents in turn.
 
     `latest` are the jobs by id.
@@ -136,18 +146,10 @@ def _skipped_dependents(latest: Mapping[str, JobRow], again: set[str]) -> list[J
             for need in row.spec.needs:
                 by_need.setdefault(need.job, []).append(row)
 
-    def may_be_met(need: Need) -> bool:
-        other = latest.get(need.job)
-        if need.job in again or (other is not None and other.outcome is None):
-            return True
-        if other is None or other.outcome is None:  # its record was removed
-            return need.when != "failed"
-        return is_satisfied(need.when, other.outcome, other.allowed)
-
     again, todo, found = set(again), list(again), []
     while todo:
         for row in by_need.get(todo.pop(), ()):
-            if row.spec.id not in again and all(map(may_be_met, row.spec.needs)):
+            if row.spec.id not in again and all(may_be_met(need, latest, again) for need in row.spec.needs):
                 again.add(row.spec.id)
                 todo.append(row.spec.id)
                 found.append(row)

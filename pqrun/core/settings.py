@@ -202,7 +202,7 @@ class ReportSettings(NamedTuple):
     """
 
     results: Annotated[str | None, option(
-        "--results", panel=OUTPUT, metavar="DIR",
+        "--results", panel=OUTPUT, metavar="DIR", read=values.directory,
         help="Write each job's output to DIR/SEQ-ID/: stdout, stderr and meta.json",
     )] = None
     junit: Annotated[str | None, option(
@@ -261,7 +261,7 @@ class RecordSettings(NamedTuple):
     """
 
     run_dir: Annotated[str | None, option(
-        "--run-dir", panel=RECORD, metavar="DIR",
+        "--run-dir", panel=RECORD, metavar="DIR", read=values.directory,
         help="Keep the journal and the output of the run in this directory",
     )] = None
     no_journal: Annotated[bool, option(
@@ -285,7 +285,7 @@ class PlaceSettings(NamedTuple):
     """Where the jobs run: the directory, this machine or a cluster, and the load that is allowed there."""
 
     cwd: Annotated[str | None, option(
-        "-C", "--cwd", panel=INPUT, metavar="DIR",
+        "-C", "--cwd", panel=INPUT, metavar="DIR", read=values.directory,
         help="Directory where the jobs start",
     )] = None
     dry_run: Annotated[bool, option(

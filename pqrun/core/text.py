@@ -334,6 +334,10 @@ def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:
     return ["pqrun", verb, *arguments, *options.split()]
 
 
+EMPTY_NAME = "a file with an empty name"
+"""What messages call a file whose name is empty."""
+
+
 def line_of(words: Iterable[str]) -> str:
     """Return the words as one command line."""
     return " ".join(map(quoted_word, words))

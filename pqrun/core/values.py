@@ -253,6 +253,13 @@ def path(text: str) -> str:
     return text
 
 
+def directory(text: str) -> str:
+    """Check the name of a directory that an option gives."""
+    if not text:
+        raise InvalidValue("no name of a directory", "write `.` for the current one")
+    return text
+
+
 def tag(text: str) -> str:
     """Check a tag."""
     if not text or not is_printable(text) or "," in text:

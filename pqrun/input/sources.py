@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job_fields import TOP_LEVEL_FIELDS
+from pqrun.core.text import EMPTY_NAME
 
 if TYPE_CHECKING:
     import re
@@ -65,7 +66,7 @@ def open_file(path: str, *, sniff: bool) -> OpenedFile:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}{_hint(path)}") from None
+            raise UserError(f"cannot read {path or EMPTY_NAME}: {error.strerror}{_hint(path)}") from None
         if os.path.isdir(path):
             os.close(fd)
             raise UserError(f"cannot read {path}: it is a directory")

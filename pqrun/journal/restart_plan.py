@@ -21,9 +21,11 @@ from math import inf
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, JobSpec, LostExit, Outcome, Pool, SelfReport, StopReason, Usage
 from pqrun.core.job_row import FullRow, JobRow
+from pqrun.core.selectors import may_be_met, skipped_dependents
 from pqrun.core.start_policy import ADDED, LISTED
 from pqrun.core.states import Delayed, Held, Pending, Queued, State, Waiting
 from pqrun.core.task import Task
+from pqrun.core.text import count_of
 from pqrun.journal.recovery import RecoveredRun
 
 
@@ -56,11 +58,15 @@ def plan_restart(
     for row in found.jobs.values():
         _tell(restart, found, _unrecorded(row, now))
     order = list(found.jobs.values())
+    unskipped: set[str] = set()
     if specs is not None:
         order = _match(restart, found, specs, now)
+        unskipped = _unskipped(order, failed=failed)
+        if unskipped:
+            restart.said += f"; no longer skipped: {count_of(len(unskipped), 'job')}"
     for row in order:
         outcome = row.outcome
-        if outcome is None or runs_again(row, outcome, failed=failed):
+        if outcome is None or row.spec.id in unskipped or runs_again(row, outcome, failed=failed):
             if outcome is not None:
                 _tell(restart, found, [ev.JobReopened(now, row.seq, outcome, row.spec)])
                 if failed:
@@ -141,6 +147,20 @@ def runs_again(row: JobRow, outcome: Outcome, *, failed: bool) -> bool:
     return failed and outcome is not Outcome.OK
 
 
+def _unskipped(order: Sequence[JobRow], *, failed: bool) -> set[str]:
+    """Return the ids of the skipped jobs whose needs can all be met now that the list was edited."""
+    latest = {row.spec.id: row for row in order}
+    again = {
+        row.spec.id for row in order if row.outcome is None or runs_again(row, row.outcome, failed=failed)
+    }
+    found = {
+        row.spec.id
+        for row in order
+        if row.outcome is Outcome.SKIPPED and all(may_be_met(need, latest, again) for need in row.spec.needs)
+    }
+    return (found | {row.spec.id for row in skipped_dependents(latest, again | found)}) - again
+
+
 def _task(row: JobRow, now: float, *, added: bool) -> Task:
     """Return the job as the scheduler continues it."""
     task = Task(row.seq, row.spec, ADDED if added else LISTED)
@@ -190,7 +210,7 @@ def _match(restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], 
     changed = sum(1 for spec, known in kept if known is None and spec.named and spec.id in old_ids)
     new = sum(1 for _, known in kept if known is None) - changed
     removed = len(gone) - changed
-    restart.said = f"{len(used)} jobs unchanged, {changed} changed, {new} new, {removed} removed"
+    restart.said = f"{count_of(len(used), 'job')} unchanged, {changed} changed, {new} new, {removed} removed"
     return order
 
 

@@ -7,7 +7,7 @@ All times are in seconds. `queue` has the queue itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field
 from errno import ENOENT
@@ -189,7 +189,13 @@ class Job(Generic[P]):
         Raises `ValueError` if an argument is invalid, and `FileNotFoundError` if `cwd` is relative and
         the current directory has been deleted.
         """
-        words = (command,) if isinstance(command, str) else tuple(command)
+        words = (
+            (command,)
+            if isinstance(command, str)
+            else tuple(command)
+            if isinstance(command, Iterable)
+            else ()
+        )
         if not words or not words[0] or not all(isinstance(word, str) for word in words):
             raise ValueError(f"command: a text, or a list of texts, not {command!r}")
         variables = tuple((env or {}).items())

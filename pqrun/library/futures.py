@@ -17,7 +17,7 @@ from threading import Condition, current_thread, get_ident, main_thread
 from typing import Any, Protocol
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, JobSpec, Outcome
+from pqrun.core.job import Command, JobSpec, Outcome, StopReason
 from pqrun.executors.local.embedded import ShellResult
 from pqrun.library.config import Job, JobFailed, JobTimeout, WaitDeadline
 
@@ -214,6 +214,8 @@ class JobHandles:
     def _complain(self, event: ev.AttemptStopping) -> None:
         handle = self.by_seq.get(event.seq)
         if not event.force or handle is None or isinstance(handle.job.payload, Command):
+            return
+        if event.reason is StopReason.INTERRUPTED:  # the program exits: nobody has waited for the handler
             return
         logging.getLogger("pqrun").warning(
             "%s still runs job `%s` (%s) %g s after it was asked to end; the job keeps its thread and its worker",

@@ -22,7 +22,7 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.states import Stopping
 from pqrun.core.task import Task
 from pqrun.engine.executor import JobStdin
-from pqrun.executors.local.open_stdin import NO_ROOM
+from pqrun.executors.local.open_stdin import MAX_WAITING_BYTES, NO_ROOM
 from pqrun.executors.python_call import Context
 from pqrun.library.admission import own_spec
 from pqrun.library.config import Config, Job, P, QueueEmpty, WaitDeadline, as_priority
@@ -148,9 +148,13 @@ class Queue(Generic[P]):
 
         Never blocks. Returns False if no such job is running, or if the job reads no more.
 
-        Raises `ValueError` if the job has no open standard input, and `BlockingIOError` if the job has not read
-        1 MiB of what was sent before: nothing of `data` is sent then.
+        Raises `ValueError` if the job has no open standard input or `data` is longer than 1 MiB, and
+        `BlockingIOError` if the job has not read 1 MiB of what was sent before: nothing of `data` is sent then.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data: bytes, not {type(data).__name__}")
+        if len(data) > MAX_WAITING_BYTES:
+            raise ValueError(f"data: at most {MAX_WAITING_BYTES:,} bytes at a time, not {len(data):,}")
 
         def find(scheduler: Scheduler, now: float) -> JobStdin | None:
             task = self._find(scheduler, job_id)
@@ -293,6 +297,9 @@ class Queue(Generic[P]):
 
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
         self._runtime.refuse_forked()
+        for job in jobs:
+            if not isinstance(job, Job):
+                raise TypeError(f"job: a Job, not {job!r}")
         return self._admission.put(jobs, block=block, timeout=timeout)
 
     def _refuse_inside(self, what: str) -> None:

@@ -157,7 +157,7 @@ class PlainLog(Observer):
             self._say(f"the list of jobs was not read completely: {event.why}")
 
     def _slots_changed(self, event: ev.SlotsChanged, _: None) -> None:
-        self._say(f"{event.why}: running at most {event.slots} jobs at a time")
+        self._say(f"{event.why}: running at most {count_of(event.slots, 'job')} at a time")
 
     def _paused(self, event: ev.RunPaused, _: None) -> None:
         self._say("paused: no job starts until `pqrun unpause`" if event.paused else "jobs start again")

@@ -23,12 +23,6 @@ def _counter(least: int) -> Callable[[str], int]:
     return lambda text: values.whole_number(text, least, 10**9)
 
 
-def _directory(text: str) -> str:
-    if not text:
-        raise values.InvalidValue("no name of a directory", "write `.` for the current one")
-    return text
-
-
 def runs(json: Annotated[bool, switch("--json", help="Print one JSON document")] = False) -> None:
     """List recorded runs, newest first."""
 
@@ -48,7 +42,10 @@ def show(
     extract: Annotated[
         str | None,
         OptionSpec(
-            ("--extract",), "With --json: write the output to DIR/SEQ-ID/", metavar="DIR", read=_directory
+            ("--extract",),
+            "With --json: write the output to DIR/SEQ-ID/",
+            metavar="DIR",
+            read=values.directory,
         ),
     ] = None,
     *,
@@ -109,7 +106,10 @@ def logs(
     extract: Annotated[
         str | None,
         OptionSpec(
-            ("--extract",), "Write the output to DIR/SEQ-ID/stdout and stderr", metavar="DIR", read=_directory
+            ("--extract",),
+            "Write the output to DIR/SEQ-ID/stdout and stderr",
+            metavar="DIR",
+            read=values.directory,
         ),
     ] = None,
 ) -> int:

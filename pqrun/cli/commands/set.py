@@ -83,7 +83,8 @@ def set_(
         for wanted in pools:
             client.request("pool", pool=wanted.name, size=wanted.size)
         if jobs and changes:
-            return some(client.request("set", jobs=jobs, change=change, front=front)["count"])
+            answer = client.request("set", jobs=jobs, change=change, front=front)
+            return some(answer["count"], "no job changed: none of these jobs waits to start")
     return 0
 
 

@@ -188,12 +188,16 @@ def _value_text(field: FieldSpec, value: Any) -> str:
         return shlex.join(value)
     if field.type is types.DEMAND:
         return ", ".join(f"{name}:{units}" for name, units in value)
-    found = _plain(value)
+    found = _plain(field, value)
+    if isinstance(found, bool):
+        return str(found).lower()
     return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
 
 
-def _plain(value: Any) -> Any:
+def _plain(field: FieldSpec, value: Any) -> Any:
     """Return a value of a field as JSON has it."""
+    if isinstance(value, bool) and field.type.words:  # such as `rerun: never`
+        return next(word for word in field.type.words if field.type.parse(word) is value)
     if isinstance(value, Priority):
         return value.name.lower()
     if isinstance(value, frozenset):
@@ -257,7 +261,7 @@ def _document(seen: ViewedJob) -> dict[str, Any]:
             **job_entry(row, lambda at: at, seen.rate),
             "due_at": timestamp(row.until) if row.state == "waiting" else None,
             "variables": _variables(spec),
-            "fields": {field.flat_name: _plain(value_of(spec, field)) for field in _differing(spec)},
+            "fields": {field.flat_name: _plain(field, value_of(spec, field)) for field in _differing(spec)},
             "file": spec.file,
             "line": spec.line or None,
             "added_by": row.by or None,

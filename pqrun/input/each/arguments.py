@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.settings import Each
+from pqrun.core.text import EMPTY_NAME
 from pqrun.input.command_list import COUNTED, MAX_LINE_BYTES, LineTooLong, RecordSplitter
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 from pqrun.input.each.template import Template
@@ -128,7 +129,9 @@ def opened(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(
+            f"cannot read {path or EMPTY_NAME}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if os.path.isdir(path):
         os.close(fd)
         raise UserError(f"cannot read {path}: it is a directory")

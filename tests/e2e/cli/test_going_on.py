@@ -46,3 +46,17 @@ def test_a_pause_is_told_also_when_the_run_goes_on(start, pqrun, until, gate, su
     assert [line for line in again.communicate(timeout=60)[1].decode().splitlines() if line.startswith("pqrun: ")][:2] == [
         "pqrun: paused: no job starts until `pqrun unpause`", "pqrun: jobs start again",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_resumed_run_does_not_ignore_a_choice_of_jobs(pqrun, tmp_path):
+    (tmp_path / "jobs.yaml").write_text('jobs:\n  a: "echo a >> ran; false"\n  b: "echo b >> ran; false"\n')
+    assert pqrun("run", "-q", "--only", "a", "jobs.yaml").code == 1
+    for words in (("--only", "b"), ("--skip", "a"), ("--shard", "1/2")):
+        done = pqrun("resume", "latest", "--failed", *words)
+        assert (done.code, done.err.splitlines()[0]) == (
+            2, f"pqrun: {words[0]} can't be used with `resume`, which runs all jobs that are left of the run"
+        )  # fmt: skip
+    assert (tmp_path / "ran").read_text() == "a\n"
+    assert pqrun("resume", "latest", "--failed", "-q", env={"PQRUN_ONLY": "a"}).code == 1
+    assert (tmp_path / "ran").read_text() == "a\na\n"

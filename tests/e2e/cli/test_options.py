@@ -138,6 +138,10 @@ WRONG = [
     (["--format", "toml"], "--format"),
     (["--output", "raw", "-k"], "raw"),
     (["no-such-list"], "no-such-list"),
+    (["-C", ""], "--cwd: no name of a directory"),
+    (["--run-dir", ""], "--run-dir: no name of a directory"),
+    (["--results", ""], "--results: no name of a directory"),
+    ([""], "cannot read a file with an empty name"),
 ]
 
 

@@ -50,6 +50,17 @@ def test_the_page_has_the_attempts_the_fields_and_the_jobs_around_it(ran):
     assert lines[-1] == "all output: pqrun logs latest build"
 
 
+def test_fields_have_the_words_of_a_job_file(pqrun, tmp_path):
+    fields = "allow_failure: true, pty: true, rerun: never, leftovers: keep, on_lost: fail"
+    (tmp_path / "jobs.yaml").write_text(f"jobs:\n- {{id: a, run: 'true', {fields}}}\n")
+    pqrun("run", "-q", "jobs.yaml")
+    expected = {"allow failure true", "pty true", "rerun never", "leftovers keep", "on lost fail"}
+    assert expected <= set(words(pqrun("show", "latest", "a").out))
+    assert json.loads(pqrun("show", "latest", "a", "--json").out)["job"]["fields"] == {
+        "allow_failure": True, "pty": True, "rerun": "never", "leftovers": "keep", "on_lost": "fail",
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_job_is_found_by_its_number_and_a_wrong_name_is_answered_with_a_similar_one(ran):
     assert words(ran("show", "latest", "4").out)[0].startswith("job false failed run ")

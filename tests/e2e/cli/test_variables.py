@@ -30,6 +30,23 @@ def run_file(pqrun, tmp_path):
     return run_file
 
 
+# What they set
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("TIMEOUT", "soon", "not a duration: `soon`\n  hint: write seconds, or a value such as"),
+        ("QUIET", "maybe", "not true or false: `maybe`\n  hint: write 1 or 0"),
+    ],
+)
+def test_a_wrong_value_is_reported_with_the_variable_that_has_it(run, name, value, error):
+    done = run(lines=["true"], env={f"PQRUN_{name}": value})
+    assert (done.code, done.err[: len(error) + len(name) + 15]) == (2, f"pqrun: PQRUN_{name}: {error}")
+    option = run("--timeout", "soon", lines=["true"], env={"PQRUN_JOBS": "2"})
+    assert option.err.startswith("pqrun: --timeout: not a duration: `soon`\n")
+
+
 # What is handed on
 
 

@@ -109,6 +109,7 @@ def test_a_queue_that_was_killed_holds_what_was_held(queue):
     one.ask("unpause")
     one.ask("wait", jobs=["c"])
     assert one("hold", "c").err == "pqrun: no job held: none of these jobs waits to start\n"
+    assert one("set", "c", "-p", "high").err == "pqrun: no job changed: none of these jobs waits to start\n"
     one.kill()
     one = queue("-j2")
     listed = one("ps").out

@@ -22,7 +22,7 @@ def modes(directory: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277, 0o777], ids=oct)
 def test_directories_are_0700_and_files_0600_whatever_the_umask(world, umask):
     result = world.pqrun("run", lines=["echo out; echo err >&2; head -c 100000 /dev/zero"], umask=umask)
     assert (result.code, world.pqrun("show", umask=umask).code) == (0, 0)

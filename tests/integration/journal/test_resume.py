@@ -343,8 +343,44 @@ def test_jobs_with_ids_are_matched_by_id_and_by_what_they_run(world):
     jobs(c="echo c1", b="echo b2", d="echo a1")
     result = world.pqrun("run", "jobs.json", "--resume", "latest", "--json")
     assert world.counted("ran") == {"a1": 2, "b1": 1, "b2": 1, "c1": 1}
-    assert "1 jobs unchanged, 1 changed, 1 new, 1 removed" in result.err
+    assert "1 job unchanged, 1 changed, 1 new, 1 removed" in result.err
     assert sorted(result.jobs) == ["b", "c", "d"]
+
+
+@pytest.mark.slow
+def test_what_was_skipped_for_a_job_that_the_edited_list_mends_runs_after_it(world):
+    def jobs(build, **more):
+        needy = {"run": "echo test >> ran", "needs": ["build"], **more}
+        last = {"run": "echo ship >> ran", "needs": ["test", "good"]}
+        other = {"run": "echo other >> ran", "needs": ["bad"]}
+        listed = {"good": "true", "bad": "false", "build": build, "test": needy, "ship": last, "other": other}
+        world.write("jobs.json", json.dumps({"jobs": listed}))
+
+    jobs("false")
+    assert world.pqrun("run", "jobs.json").code == 1
+    jobs("echo build >> ran")
+    result = world.pqrun("run", "jobs.json", "--resume", "latest", "--json")
+    assert "5 jobs unchanged, 1 changed, 0 new, 0 removed; no longer skipped: 2 jobs" in result.err
+    assert world.read("ran") == "build\ntest\nship\n"
+    assert {id: job["state"] for id, job in result.jobs.items()} == {
+        "good": "ok", "bad": "failed", "build": "ok", "test": "ok", "ship": "ok", "other": "skipped",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_skipped_job_that_needs_nothing_bad_any_more_runs(world):
+    def jobs(needs):
+        needy = {"run": "echo b >> ran", "needs": needs}
+        world.write("jobs.json", json.dumps({"jobs": {"a": "false", "ok": "true", "b": needy}}))
+
+    jobs(["a"])
+    assert world.pqrun("run", "jobs.json").code == 1
+    jobs(["ok"])
+    assert world.pqrun("run", "jobs.json", "--resume", "latest").code == 1
+    assert world.read("ran") == "b\n"
+    jobs(["a"])
+    assert world.pqrun("run", "jobs.json", "--resume", "latest").code == 1
+    assert world.read("ran") == "b\n"
 
 
 @pytest.mark.slow

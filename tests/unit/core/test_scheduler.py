@@ -141,6 +141,16 @@ def test_a_job_past_its_timeout_is_asked_to_stop_then_killed():
     assert outcomes(story) == {1: "timeout"}
 
 
+def test_a_timeout_too_short_for_the_clock_to_show_does_not_hang_the_run():
+    """The time of such a job is over before its start has been reported."""
+    now = 1e9
+    scheduler = Scheduler()
+    scheduler.add([job("a", timeout=1e-9)], now)
+    scheduler.decide(now, capacity=1)
+    scheduler.decide(now, capacity=1)
+    assert now < scheduler.next_timer() <= now + 1
+
+
 def test_a_timeout_is_retried_like_any_failure():
     policy = RetryPolicy(max=1, delay=0)
     story = run([job("a", timeout=5, retry=policy)], fates={"a": [Fate(seconds=9), Fate(seconds=1)]})

@@ -108,7 +108,7 @@ def test_a_shell_job_is_a_job_with_a_command_for_a_payload(tmp_path, monkeypatch
     assert Job.shell("true", cwd=tmp_path).payload.cwd == str(tmp_path)
 
 
-@pytest.mark.parametrize("command", [[], ["ls", 1], b"ls", ""])
+@pytest.mark.parametrize("command", [[], ["ls", 1], b"ls", "", None, 5])
 def test_a_command_is_a_text_or_a_list_of_texts(command):
     with pytest.raises(ValueError, match="^command: "):
         Job.shell(command)

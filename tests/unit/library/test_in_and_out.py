@@ -40,6 +40,14 @@ def test_a_queue_without_a_handler_is_refused():
             Queue(handler)
 
 
+def test_only_jobs_can_be_enqueued(make_queue):
+    queue = make_queue(print)
+    for enqueue in (queue.enqueue, lambda job: queue.enqueue_many([Job(), job])):
+        with pytest.raises(TypeError, match=r"^job: a Job, not 'text'"):
+            enqueue("text")
+    assert queue.metrics().jobs_enqueued == 0
+
+
 def test_what_the_handler_returns_is_the_result():
     with Queue(lambda context, job: job.payload * 2) as queue:
         handles = [queue.enqueue(Job(payload=n)) for n in range(20)]

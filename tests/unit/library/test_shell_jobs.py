@@ -158,6 +158,10 @@ def test_a_command_that_does_not_read_makes_no_sender_wait(make_queue, begun, tm
             assert queue.send("deaf", bytes(65_536))
     with pytest.raises(ValueError, match="job `other` has no open standard input"):
         queue.send("other", b"x")
+    with pytest.raises(ValueError, match=r"^data: at most 1,048,576 bytes at a time, not 1,048,577"):
+        queue.send("deaf", bytes((1 << 20) + 1))
+    with pytest.raises(TypeError, match=r"^data: bytes, not str"):
+        queue.send("deaf", "text")
     queue.shutdown(cancel=True)
 
 
@@ -488,6 +492,29 @@ def test_a_program_that_forgets_to_shut_down_takes_its_commands_along(until, tmp
         pid = until(lambda name=name: number_in(tmp_path / name))
         until(lambda pid=pid: not lives(pid))
     assert not (tmp_path / "pid3").exists()
+
+
+def test_a_program_that_forgets_to_shut_down_is_not_told_of_a_grace_that_was_not_given():
+    program = """
+import threading
+from pqrun import Job, Queue
+
+started = threading.Event()
+
+
+def handler(context, job):
+    started.set()
+    threading.Event().wait(60)
+
+
+queue = Queue(handler)
+queue.enqueue_many([Job.shell("exec sleep 60"), Job()])
+started.wait()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow
