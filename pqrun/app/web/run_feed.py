@@ -36,7 +36,7 @@ MAX_REPEATS = 4
 FAST_BYTES_PER_SECOND = 64 * 1024
 """A journal that grows faster has more jobs than anybody can read: some 150 a second."""
 POLL_SECONDS, FAST_POLL_SECONDS = 0.5, 1.0
-FAST_CPU_SECONDS, SLICE_CPU_SECONDS = 0.01, 0.5
+FAST_CPU_SECONDS, SLICE_CPU_SECONDS = 0.005, 0.5
 """The CPU time for the fold of one poll, while the journal grows fast and otherwise."""
 BATCH_BYTES = 16 * 1024
 
