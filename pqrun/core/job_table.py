@@ -166,9 +166,8 @@ class JobTable:
         row.queued = at
         row.priority = priority
         if not row.place:
-            self._places = row.place = (
-                seq if seq > self._places else self._places + 1
-            )  # as the scheduler does
+            # As the scheduler does: any higher number will do.
+            self._places = row.place = seq if seq > self._places else self._places + 1
         return row
 
     def _submitted(self, event: ev.AttemptSubmitted) -> JobRow:
