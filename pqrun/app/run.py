@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 SUMMARY_LOOK_SECONDS = 0.3
 """How long the summary may wait for what earlier runs tell of its jobs."""
+
+COLLECT_EVERY = 1000
+"""New objects, net, between two looks of the garbage collector while jobs run: a few of them may be large."""
 
 
 def run(settings: Settings) -> int:
@@ -113,6 +117,8 @@ def carry_out(run: RunParts) -> int:
     try:
         run.open()
         run.begin()
+        gc.freeze()  # what has been loaded stays
+        gc.set_threshold(COLLECT_EVERY)
         _feed(run)
         run.engine.run()
         code = Conclusion(run, _end(run)).reach()

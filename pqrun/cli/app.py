@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from pqrun import __version__
 from pqrun.cli.commands import MODULES, find_command
@@ -113,7 +113,7 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
             name = str(error.param.envvar)
         if isinstance(cause, InvalidValue) and cause.hint:
             return f"{name}: {cause.what}", cause.hint
-        if from_variable and error.param.type.name == "boolean":
+        if from_variable and isinstance(error.param, TyperOption) and error.param.is_flag:
             return f"{name}: not true or false: `{os.environ[name]}`", "write 1 or 0"
         return f"{name}: {error.message}", more
     return _lower(error.format_message()), more

@@ -14,7 +14,7 @@ import pytest
 
 from pqrun.control import server
 from pqrun.control.client import ControlClient
-from pqrun.control.protocol import MAX_LINE_BYTES, accept, is_ours, listen, short_path
+from pqrun.control.protocol import MAX_LINE_BYTES, is_ours, listen, short_path
 from pqrun.core.errors import InternalFailure
 
 from .door import Door
@@ -136,7 +136,7 @@ def test_a_run_of_an_older_version_is_told_by_the_client(tmp_path, monkeypatch):
     listening.setblocking(True)
 
     def old_run():
-        connection = accept(listening)
+        connection, _ = listening.accept()
         # The client leaves before it has sent all, so the rest may be lost.
         with contextlib.suppress(ConnectionResetError), connection, connection.makefile("rb") as lines:
             for line in lines:
@@ -314,18 +314,25 @@ def test_who_waits_is_not_sent_away_and_leaves_room_for_others(door):
 
 
 def test_without_a_descriptor_for_another_client_the_loop_does_not_spin(door, monkeypatch):
-    calls = []
+    accept, calls = door.server._socket, []
 
-    def full(_listening):
-        calls.append(1)
-        raise OSError(errno.EMFILE, "Too many open files")
+    class Full:
+        def fileno(self):
+            return accept.fileno()
 
-    monkeypatch.setattr("pqrun.control.server.accept", full)
+        def accept(self):
+            calls.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        def close(self):
+            accept.close()
+
+    door.server._socket = Full()
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(door.path)
         door.turn(20)
         assert len(calls) == 1
-        monkeypatch.undo()
+        door.server._socket = accept
         door.engine.turn(request=lambda scheduler, now: scheduler.pause(paused=True, now=now))
         door.turn(2)
         caller.sendall(b'{"pqrun":1,"verb":"ps"}\n')
@@ -335,16 +342,21 @@ def test_without_a_descriptor_for_another_client_the_loop_does_not_spin(door, mo
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_a_client_that_could_not_be_let_in_is_let_in_soon_though_nothing_else_happens(door, monkeypatch):
+def test_a_client_that_could_not_be_let_in_is_let_in_soon_though_nothing_else_happens(door):
     """The only job of a run may be the one that waits for an answer."""
+    accept = door.server._socket
     refused = []
 
-    def full_once(_listening):
-        refused.append(1)
-        monkeypatch.undo()
-        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    class FullOnce:
+        def fileno(self):
+            return accept.fileno()
 
-    monkeypatch.setattr("pqrun.control.server.accept", full_once)
+        def accept(self):
+            refused.append(1)
+            door.server._socket = accept
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    door.server._socket = FullOnce()
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(door.path)
         caller.sendall(b'{"pqrun":1,"verb":"ps"}\n')

@@ -13,7 +13,7 @@ import pytest
 from pqrun.cli.commands.ps import document, shown
 from pqrun.cli.console import Console
 from pqrun.control.client import ControlClient
-from pqrun.control.protocol import accept, listen
+from pqrun.control.protocol import listen
 from pqrun.core.errors import InternalFailure
 from pqrun.journal.format import VERSION, append_checksum
 
@@ -229,7 +229,7 @@ def test_what_an_older_run_does_not_know_is_told_with_the_commands_that_mend_it(
 
     def old_run():
         for error in ("unknown verb 'hold'", "a job has no `weather`"):
-            connection = accept(listening)
+            connection, _ = listening.accept()
             with connection, connection.makefile("rb") as lines:
                 assert json.loads(lines.readline())["pqrun"] == 1
                 answer = {"ok": False, "error": error, "code": 2, "pqrun": 1}

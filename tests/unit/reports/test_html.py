@@ -31,7 +31,7 @@ from pqrun.core.job import (
     StopReason,
     Usage,
 )
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import FullRow, JobRow
 from pqrun.reports import html
 from pqrun.reports.page_data import (
     ROWS_PER_CHUNK,
@@ -171,7 +171,8 @@ def test_an_attempt_without_a_process_takes_its_time_from_the_queue_to_its_end()
 
 @pytest.mark.parametrize("state, flaky", [("ok", 1), ("failed", 0)])
 def test_only_a_job_that_went_well_at_last_is_flaky(state, flaky):
-    row = JobRow(1, spec_of("x"), state)
+    row = FullRow(JobRow(1, spec_of("x")))
+    row.state = state
     assert job_record(row, 0.0, last="", logs="").flaky == 0
     row.retries = 1
     assert job_record(row, 0.0, last="", logs="").flaky == flaky
