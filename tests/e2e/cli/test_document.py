@@ -91,6 +91,7 @@ def test_each_job_tells_how_it_went(run):
     assert [job["seq"] for job in done.document["jobs"]] == list(range(1, 8))
 
 
+@pytest.mark.slow
 def test_times_are_rfc_3339_in_utc_and_durations_seconds(run):
     job = run("--json", lines=["sleep 0.2"]).jobs["1"]
     moments = [job[name] for name in ("queued_at", "started_at", "ended_at")]

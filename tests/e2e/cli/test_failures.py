@@ -60,6 +60,7 @@ def test_retries_are_extra_attempts_with_a_growing_wait_that_is_shown(run):
     assert "exit 9" in done.err and "5 tries" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "waits"), [("linear", [10, 20, 30]), ("constant", [10, 10, 10])])
 def test_backoff_may_be_linear_or_constant(run, how, waits):
     done = run("-r3", "--retry-delay", "10ms", "--backoff", how, lines=["false"])
@@ -89,6 +90,7 @@ def test_permanent_codes_are_never_retried_and_the_others_only_if_the_policy_nam
     assert side_by_side(attempts, policies) == list(policies.values())
 
 
+@pytest.mark.slow
 def test_a_job_may_say_that_it_is_hopeless_or_when_to_come_back(run):
     lines = [
         "echo permanent=true >> $PQRUN_REPORT; echo message=quota is used up >> $PQRUN_REPORT; exit 1",
@@ -160,6 +162,7 @@ def test_a_run_can_be_halted_early(run, tmp_path, halt, code, ended):
     assert set(states.values()) - set(ended.values()) == {"queued"}
 
 
+@pytest.mark.slow
 def test_halted_without_a_failure_is_not_success(run):
     done = run("-j1", "--halt", "soon,success=1", lines=["true", "true"])
     assert done.code == 3
@@ -177,11 +180,13 @@ def test_now_stops_what_runs_and_soon_lets_it_finish(run):
     assert now.metrics["attempts_stopped"] == 1
 
 
+@pytest.mark.slow
 def test_failures_that_are_allowed_and_tries_that_are_not_the_last_halt_nothing(run):
     lines = ["false # pqrun: allow_failure=true", "[ $PQRUN_ATTEMPT = 2 ]", "echo last"]
     assert tuple(run("-q", "-j1", "--fail-fast", "-r1", "--retry-delay", "0", lines=lines)) == (0, "last\n")
 
 
+@pytest.mark.slow
 def test_what_needs_an_interrupted_job_stays_pending(run):
     lines = ["sleep 0.1; false", "sleep 60 # pqrun: id=a", "true # pqrun: needs=a"]
     assert run("--json", "-j2", "--fail-fast", lines=lines).states == {

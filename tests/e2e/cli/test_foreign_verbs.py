@@ -61,6 +61,7 @@ def test_a_command_of_ours_with_such_words_is_left_alone():
         refuse_foreign(line.split())
 
 
+@pytest.mark.slow
 def test_from_outside(pqrun):
     refused = pqrun("parallel", "4")
     assert (refused.code, refused.err) == (

@@ -19,6 +19,7 @@ def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_no
     assert "pqrun: 2 jobs ok in " in second.err and "flaky" not in second.err, second.err
 
 
+@pytest.mark.slow
 def test_a_job_that_only_went_well_when_tried_again_is_flaky(run):
     done = run("-r1", "--retry-delay", "0", lines=['test "$PQRUN_ATTEMPT" = 2 # pqrun: id=job'])
     assert "\n  1 flaky: job, ok at try 2/2 after exit 1\n" in done.err

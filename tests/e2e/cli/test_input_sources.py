@@ -79,6 +79,7 @@ def test_a_list_named_twice_is_read_twice(pqrun, tmp_path):
     assert pqrun("run", "-q", "-k", "list", "-", input="echo x\n").out == "a\nb\nx\n"
 
 
+@pytest.mark.slow
 def test_a_job_file_whose_name_does_not_tell_is_read_twice_too(pqrun, tmp_path):
     (tmp_path / "jobs").write_text("jobs: [echo a]\n")
     assert tuple(pqrun("run", "-q", "-k", "jobs", "jobs")) == (0, "a\na\n")

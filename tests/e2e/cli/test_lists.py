@@ -69,6 +69,7 @@ def test_nothing_of_a_file_runs_if_a_comment_in_it_is_wrong(pqrun, wrong, how):
     assert pqrun("runs", "--json").document["runs"] == []
 
 
+@pytest.mark.slow
 def test_what_a_comment_asks_for_has_to_be_there(pqrun, tmp_path):
     (tmp_path / "jobs.yaml").write_text("pools: {net: 2}\njobs: [{id: taken, run: touch ran}]\n")
     (tmp_path / "list").write_text(

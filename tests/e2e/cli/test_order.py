@@ -54,6 +54,7 @@ def test_with_eight_slots_no_job_starts_while_a_higher_one_is_ready(start, gate,
         assert sum(place[m] < place[n] for m in unwritten) < slots
 
 
+@pytest.mark.slow
 def test_a_high_job_that_comes_later_goes_before_every_queued_lower_one(start, gate, until):
     live = start("-q", "-j1")
     lines = [gate.wait, "echo one", "echo two", "echo low # pqrun: priority=low"]

@@ -54,6 +54,7 @@ def test_kept_in_order_it_comes_in_the_order_of_the_list(run):
     assert run("-q", "-j4", "-k", "--output", "line", lines=lines).out == "1\n2\n3\n4\n"
 
 
+@pytest.mark.slow
 def test_order_is_kept_across_failures_skips_and_retries(run):
     lines = [
         "sleep 0.2; echo one; false # pqrun: id=a",
@@ -76,17 +77,20 @@ def test_tagged_each_line_begins_with_the_id_and_a_tab(run):
     assert "named\tc\n" in done.out and "1\te\n" in done.err
 
 
+@pytest.mark.slow
 def test_only_what_failed_may_be_shown(run):
     done = run("-q", "-j1", "--show", "failed", lines=["echo good", "echo bad; false", "echo good"])
     assert tuple(done) == (1, "bad\n")
 
 
+@pytest.mark.slow
 def test_output_is_byte_for_byte_what_the_job_wrote(run, tmp_path):
     data = bytes(range(256)) * 3 + b"\r\n\r" + b"no newline at the end"
     (tmp_path / "data").write_bytes(data)
     assert run("-q", lines=["cat data"]).out.encode("utf-8", "surrogateescape") == data
 
 
+@pytest.mark.slow
 def test_a_job_that_opens_its_streams_anew_loses_nothing(run):
     lines = [
         "echo a; echo b > /dev/stdout; echo c >> /dev/stdout; echo d > /proc/self/fd/1; echo e > /dev/stderr"
@@ -133,6 +137,7 @@ def test_the_end_of_a_run_shows_failures_first_then_totals_and_the_ten_numbers(r
         assert name in totals
 
 
+@pytest.mark.slow
 def test_nothing_that_is_no_terminal_gets_an_escape_sequence(run):
     lines = ["true", "false", "printf '\\033[31mred\\033[0m' >&2; exit 1 # pqrun: id=red"]
     done = run("--output", "none", lines=lines)

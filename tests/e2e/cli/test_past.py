@@ -47,6 +47,7 @@ def test_a_damaged_run_keeps_no_other_from_starting(pqrun, jobs, tmp_path):
     assert dry(pqrun, jobs, "--order", "longest-first", env=env) == ["sleep 0", "sleep 0.4", "sleep 0.15"]
 
 
+@pytest.mark.slow
 def test_what_can_not_be_divided_by_time_is_refused(pqrun, jobs):
     assert "give --shard I/N, too" in pqrun("run", "--dry-run", jobs, "--by-time").err
     done = pqrun("run", "--shard", "1/2", "--by-time", input="true\n")

@@ -62,6 +62,7 @@ def test_tls_files_are_for_tls(tmp_path):
         address_of("dask://127.0.0.1:1", Tls(ca="x"), insecure=False)
 
 
+@pytest.mark.slow
 def test_without_dask_it_is_told_what_to_install(pqrun, tmp_path):
     (tmp_path / "distributed.py").write_text("raise ImportError")
     run = pqrun("run", "--on", "dask://127.0.0.1:9", input=b"true\n", env={"PYTHONPATH": str(tmp_path)})

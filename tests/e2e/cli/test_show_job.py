@@ -32,6 +32,7 @@ def words(page: str) -> list[str]:
     return [" ".join(line.split()) for line in page.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_page_has_the_attempts_the_fields_and_the_jobs_around_it(ran):
     page = ran("show", "latest", "build").out
     lines = words(page)

@@ -64,6 +64,7 @@ def test_the_second_signal_kills(start, until, tmp_path):
     assert done.code == 130 and "killing" in done.err
 
 
+@pytest.mark.slow
 def test_what_does_not_listen_is_killed_after_its_grace(start, until, tmp_path):
     live = start("--grace", "100ms", lines=[f"trap '' TERM; {WORKS}; while :; do sleep 0.01; done"])
     until((tmp_path / "works-1").exists)
@@ -81,6 +82,7 @@ def test_a_signal_while_nothing_runs_but_the_input_is_open_ends_it(start, until)
     assert live.process.returncode == -signal.SIGINT
 
 
+@pytest.mark.slow
 def test_what_the_caller_ignores_stays_ignored(start, until, tmp_path, gate):
     live = start(
         "-q", lines=[f"{WORKS}; {gate.wait}"], preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -92,6 +94,7 @@ def test_what_the_caller_ignores_stays_ignored(start, until, tmp_path, gate):
     assert live.end().code == 0
 
 
+@pytest.mark.slow
 def test_failed_before_it_was_stopped_it_still_ends_by_the_signal(start, until, tmp_path):
     live = start("-j1", lines=["false", f"{WORKS}; sleep 1000"])
     until((tmp_path / "works-2").exists)

@@ -100,6 +100,7 @@ def test_help_loads_rich_and_nothing_of_a_run(words):
     assert not modules & ((HEAVY - BY_TYPER) | OF_A_RUN)
 
 
+@pytest.mark.slow
 def test_a_run_of_lines_loads_nothing_that_it_has_no_use_for():
     modules, done = loaded(["run"], "true\n")
     assert done.returncode == 0

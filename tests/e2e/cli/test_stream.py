@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 
+@pytest.mark.slow
 def test_the_first_job_starts_before_the_input_ends(start, until, tmp_path):
     live = start("-q")
     live.stdin.write(f"touch {tmp_path}/first\n".encode())
@@ -49,6 +50,7 @@ def test_when_the_queue_is_full_the_producer_has_to_wait(start, gate, until):
     assert live.end().out == "".join(f"{n}\n" for n in range(400))
 
 
+@pytest.mark.slow
 def test_an_input_without_commands_is_no_failure(run, side_by_side):
     inputs = ["", "\n", "# only a comment\n\n   # another\n"]
     assert [tuple(done) for done in side_by_side(lambda text: run(input=text), inputs)] == [(0, "")] * 3
@@ -59,10 +61,12 @@ def test_blank_lines_and_comments_are_skipped_and_backslashes_continue(run):
     assert tuple(run("-q", "-k", input=commands)) == (0, "a b\nc # d\ne\nlast\n")
 
 
+@pytest.mark.slow
 def test_dos_line_ends_and_a_byte_order_mark_do_no_harm(run):
     assert tuple(run("-q", "-k", input=b"\xef\xbb\xbfecho a\r\n\r\n# b\r\necho 'c'\r\n")) == (0, "a\nc\n")
 
 
+@pytest.mark.slow
 def test_commands_may_be_any_bytes(run):
     assert tuple(run("-q", input=b"printf 'caf\xe9 \\303\\251'\n")) == (0, "caf\udce9 é")
 
@@ -74,6 +78,7 @@ def test_nul_separated_commands_may_hold_newlines(run):
     )
 
 
+@pytest.mark.slow
 def test_files_are_read_one_after_another_and_stdin_among_them(run, tmp_path):
     (tmp_path / "one.txt").write_text("echo one")
     (tmp_path / "two").write_text("echo two\n")
@@ -144,12 +149,14 @@ def test_a_comment_of_ours_that_is_wrong_ends_the_reading(run, side_by_side):
         assert "stdin:2" in done.err and any(word in done.err for word in said.split("|")), done.err
 
 
+@pytest.mark.slow
 def test_a_repeated_id_ends_the_reading(run):
     done = run("-q", lines=["echo a # pqrun: id=a", "echo b # pqrun: id=a", "echo c"])
     assert tuple(done) == (1, "a\n")
     assert "stdin:2" in done.err and "`a`" in done.err
 
 
+@pytest.mark.slow
 def test_a_need_of_more_of_a_pool_than_there_is_is_an_error_and_not_a_wait(run):
     done = run("--pool", "net=2", lines=["echo a # pqrun: pools=net:2", "echo b # pqrun: pools=net:3"])
     assert tuple(done) == (1, "a\n")

@@ -29,6 +29,7 @@ def test_the_attempt_is_told_and_each_attempt_has_a_report_of_its_own(run, tmp_p
     assert not any(os.path.exists(path) for _, path in told)
 
 
+@pytest.mark.slow
 def test_variables_of_the_caller_are_inherited_and_those_of_the_command_line_added(run):
     lines = ['echo "$INHERITED-$A-$B-$PQRUN_JOB_ID"']
     done = run("-q", "--env", "A=1", "--env", "B=x = y", "--env", "PQRUN_JOB_ID=mine", lines=lines,
@@ -54,6 +55,7 @@ def test_another_shell_may_be_had(run):
     assert run("--shell", "/bin/sh -e -c", lines=["false; true"]).code == 1
 
 
+@pytest.mark.slow
 def test_it_reads_nothing_and_not_the_list(run):
     assert run("-q", "-j1", lines=["cat; echo end", "echo second"]).out == "end\nsecond\n"
 
@@ -93,11 +95,13 @@ def test_signals_are_as_by_default_whatever_the_caller_made_of_them(run):
     assert tuple(done) == (0, "[] []\n")
 
 
+@pytest.mark.slow
 def test_an_exit_code_is_kept_although_the_caller_ignores_the_ends_of_children(run):
     done = run("--json", lines=["exit 7"], preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert done.jobs["1"]["exit"] == 7
 
 
+@pytest.mark.slow
 def test_closed_streams_at_the_start_make_no_difference_to_jobs(pqrun, tmp_path):
     (tmp_path / "list").write_text("echo a > one; cat > two; echo done >> one\necho e >&2\n")
     pqrun("run", "list", stdin=None, preexec_fn=lambda: [os.close(fd) for fd in (0, 1, 2)])

@@ -50,6 +50,7 @@ def test_a_wrong_value_is_reported_with_the_variable_that_has_it(run, name, valu
 # What is handed on
 
 
+@pytest.mark.slow
 def test_of_variables_of_pqruns_own_a_job_gets_those_that_are_documented(run):
     lines = ["env | grep -a ^PQRUN | cut -d= -f1 # pqrun: id=outer pools=net"]
     done = run("-q", "--pool", "net=1", lines=lines, env={**OPTIONS, "PQRUN_SHARD": "1/1"})
@@ -78,6 +79,7 @@ def test_one_that_is_named_reaches_the_job(run, run_file):
     assert run_file('env: {PQRUN_JOBS: "4"}\njobs: ["echo $PQRUN_JOBS"]\n') == "4\n"
 
 
+@pytest.mark.slow
 def test_a_hook_gets_no_option_either(run, tmp_path):
     done = run(
         "-q",
@@ -94,6 +96,7 @@ def test_a_hook_gets_no_option_either(run, tmp_path):
 # What `$NAME` stands for
 
 
+@pytest.mark.slow
 def test_a_path_in_front_of_the_callers(run_file, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "our-tool").write_text("#!/bin/sh\necho ours, ${PATH##*/bin:}\n")
@@ -102,6 +105,7 @@ def test_a_path_in_front_of_the_callers(run_file, tmp_path):
     assert run_file(text, env={"PATH": "/usr/bin:/bin:/end"}) == "ours, /end\n" * 3
 
 
+@pytest.mark.slow
 def test_a_share_of_a_pool(run_file):
     text = """\
 pools: {gpu: [a, b]}
@@ -111,6 +115,7 @@ jobs:
     assert run_file(text) == "a,b\n"
 
 
+@pytest.mark.slow
 def test_every_form_and_what_stays_as_it_is(run_file):
     values = {
         "A": "$X", "B": "${X}y", "C": "$$X $$$$", "D": "[$NOT_SET][${NOT_SET}]", "E": "$(date) ${X:-z} $1 $ 5$",
@@ -122,6 +127,7 @@ def test_every_form_and_what_stays_as_it_is(run_file):
     assert run_file(text, env={"X": "x"}).splitlines() == [value for value in expected if value is not None]
 
 
+@pytest.mark.slow
 def test_what_comes_from_elsewhere_is_literal(run_file):
     text = """\
 jobs:
@@ -147,6 +153,7 @@ jobs:
     assert literal == "own:$lit rq\n$lit q\n"
 
 
+@pytest.mark.slow
 def test_others_of_the_same_job_whatever_their_order_and_rings(run_file):
     text = """\
 env: {A: "a$B", B: "b$C", C: c, D: "d$E", E: "e$D"}

@@ -60,6 +60,7 @@ def test_a_list_of_commands_has_no_arguments(pqrun, environment, tmp_path):
     assert "arg" not in [json.loads(line) for line in journal.read_text().splitlines()][1]["job"]
 
 
+@pytest.mark.slow
 def test_matrix_values_and_those_of_a_loop_are_arguments_by_their_names(run, pqrun, environment, tmp_path):
     environment[STATE] = str(tmp_path / "state")
     jobs = {
@@ -74,6 +75,7 @@ def test_matrix_values_and_those_of_a_loop_are_arguments_by_their_names(run, pqr
     assert [job.get("args") for job in pqrun("show", "--json").document["jobs"]] == [*expected, None]
 
 
+@pytest.mark.slow
 def test_bytes_that_are_no_text_are_exact_beside_it(pqrun):
     done = pqrun("each", "--json", "true", ":::", b"a\xff", "é\x1b")
     first, second = done.document["jobs"]
@@ -87,6 +89,7 @@ def test_a_value_of_a_megabyte_is_shown_whole(recorded):
     assert recorded("true {/}", input=f"/{value}/a\n") == [{"1": f"/{value}/a"}]
 
 
+@pytest.mark.slow
 def test_one_job_is_shown_with_its_arguments(pqrun, environment, tmp_path):
     environment[STATE] = str(tmp_path / "state")
     pqrun("each", "-q", "true", ":::", "a b", ":::", "\x1b[31m")

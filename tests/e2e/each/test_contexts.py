@@ -110,6 +110,7 @@ EVILS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(some.lists(some.sampled_from(FRAGMENTS), min_size=2, max_size=9), some.sampled_from(EVILS))
 @example(["f ", "$'", "\\", "'", "{}", "'"], "';>evil;'")

@@ -175,6 +175,7 @@ def test_json_with_a_mistake_is_still_told_where(read):
     assert "duplicate key" in wrong(read, '{"jobs": {"a": "x", "a": "y"}}')
 
 
+@pytest.mark.slow
 def test_values_arrive_in_the_environment_of_the_jobs(run, tmp_path):
     (tmp_path / "my file.txt").write_text("content")
     text = 'jobs: [{run: "cat \\"$FILE\\"; echo \\" $SIZE\\"", for: {glob: "my*"}, matrix: {SIZE: [1, 2]}}]'
@@ -182,6 +183,7 @@ def test_values_arrive_in_the_environment_of_the_jobs(run, tmp_path):
     assert (done.code, done.lines) == (0, ["content 1", "content 2"])
 
 
+@pytest.mark.slow
 def test_what_is_there_already_is_not_made_again(run, tmp_path):
     text = """
     jobs:
@@ -203,6 +205,7 @@ def test_what_is_there_already_is_not_made_again(run, tmp_path):
     assert run(text, "-q").lines == ["there", "made"]
 
 
+@pytest.mark.slow
 def test_a_file_that_a_failed_attempt_has_left_does_not_count(run, tmp_path):
     text = """
     jobs:
@@ -233,6 +236,7 @@ def test_what_a_job_that_does_not_end_well_has_made_is_moved_aside_and_made_agai
     assert (tmp_path / "out.gz").read_text() == "whole\n"
 
 
+@pytest.mark.slow
 def test_why_a_job_failed_is_told_beside_what_was_moved(run, tmp_path):
     job = {"id": "a", "run": "mkdir out; echo the reason >&2; exit 3", "creates": "out/"}
     (tmp_path / "out.failed").mkdir()
@@ -271,6 +275,7 @@ def test_what_cannot_be_moved_aside_is_told(tmp_path, monkeypatch):
     assert told == "cannot move out aside (Permission denied): the next run will skip the job"
 
 
+@pytest.mark.slow
 def test_what_creates_names_is_looked_for_where_the_job_starts(run, tmp_path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "out").touch()
@@ -290,6 +295,7 @@ jobs:
 """
 
 
+@pytest.mark.slow
 def test_needs_may_be_patterns_and_of_other_ends_than_a_good_one(run):
     done = run(GRAPH, "--json", "-j1")
     assert done.code == 1
@@ -299,6 +305,7 @@ def test_needs_may_be_patterns_and_of_other_ends_than_a_good_one(run):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_roll_back_that_was_not_needed_is_no_failure(run):
     done = run("jobs: [{id: a, run: 'true'}, {id: undo, run: 'false', needs: {failed: [a]}}]", "--json")
     assert (done.code, done.states) == (0, {"a": "ok", "undo": "skipped"})

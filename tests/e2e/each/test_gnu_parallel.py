@@ -65,6 +65,7 @@ def test_gnu_parallel_itself_gives_the_same_arguments(seed, commands, tmp_path):
     assert printed(rendered(found, commands, tmp_path), tmp_path) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 11, 60])
 def test_the_program_does_what_its_templates_say(number, each, tmp_path):
     found, expected = list(recorded())[number]

@@ -112,6 +112,7 @@ def test_random_order_has_all_jobs(commands, monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_text_in_front_of_lines(each, pqrun):
     done = each("--tagstring", "{1}-{#}", "echo", "{2}", ":::", "a b", ":::", "x", "y")
     assert done.out == "a b-1\tx\na b-2\ty\n"
@@ -174,6 +175,7 @@ def test_other_headers_than_a_line_are_not_taken_for_the_command(words):
         read(*words, "--pipe", "cat")
 
 
+@pytest.mark.slow
 def test_lines_of_a_header_are_given_to_each_job_as_the_answer_says(each, tmp_path):
     (tmp_path / "FILE").write_text("a\nb\n1\n2\n3\n")
     with pytest.raises(UserError) as refused:

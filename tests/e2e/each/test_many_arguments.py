@@ -88,6 +88,7 @@ def test_twenty_thousand_files_are_removed_by_a_handful_of_processes(pqrun, tmp_
     assert len(" ".join(names)) > 2 * MAX_COMMAND_BYTES
 
 
+@pytest.mark.slow
 def test_contradictions_are_wrong_usage(pqrun):
     for words in (("-n1", "-N2"), ("-X", "-m"), ("--tagstring", "x", "--output", "raw")):
         done = pqrun("each", *words, "echo", ":::", "a")

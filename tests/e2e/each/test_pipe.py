@@ -73,6 +73,7 @@ def test_records(each, options, blocks):
     assert (done.code, [line.split(",") for line in done.lines]) == (0, blocks)
 
 
+@pytest.mark.slow
 def test_a_block_of_a_file_has_the_header(each, tmp_path):
     (tmp_path / "file").write_bytes(b"name\n" + numbers(1000))
     done = each(
@@ -83,6 +84,7 @@ def test_a_block_of_a_file_has_the_header(each, tmp_path):
     assert b"".join(parts) == numbers(1000)
 
 
+@pytest.mark.slow
 def test_a_number_of_blocks_for_each_worker(each, tmp_path):
     (tmp_path / "file").write_bytes(numbers(10_000))
     done = each("-j", "3", "--pipe-part", "-a", "file", "--block", "-2", "wc -l")
@@ -97,12 +99,14 @@ def test_the_header_takes_no_part_in_a_number_of_blocks(each, tmp_path):
     assert sum(map(int, done.lines)) == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "blocks"), [("1K", [1024, 176]), ("1k", [1000, 200]), ("600", [600, 600])])
 def test_the_size_of_a_block(each, size, blocks):
     done = each("--pipe", "--block", size, "wc -c", input=b"1\n" * 600)
     assert [int(line) for line in done.lines] == blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("--pipe",), ("--pipe-part", "-a", "file"), ("--pipe", "--round-robin")])
 @pytest.mark.parametrize(
     ("options", "data"), [((), b""), (("--header", ":"), b""), (("--header", ":"), b"head\n")]
@@ -122,12 +126,14 @@ HEADED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-N1",), ("--recend", "a"), ("--recstart", "a", "--recend", "")])
 @pytest.mark.parametrize(("data", "blocks"), HEADED)
 def test_a_line_without_a_newline_is_a_record_and_no_header(each, options, data, blocks):
     assert each("--pipe", "--header", ":", *options, "paste -sd,", input=data).lines == blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "blocks"), HEADED)
 def test_a_line_without_a_newline_is_a_record_of_a_file_and_of_jobs_that_stay(each, tmp_path, data, blocks):
     (tmp_path / "file").write_text(data)
@@ -135,6 +141,7 @@ def test_a_line_without_a_newline_is_a_record_of_a_file_and_of_jobs_that_stay(ea
     assert each("-j2", *ROBIN, "--header", ":", "paste -sd,", input=data).lines == blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("--pipe",), ("--pipe-part", "-a", "file")])
 def test_a_job_that_reads_nothing_is_no_trouble(each, tmp_path, way):
     (tmp_path / "file").write_bytes(numbers(200_000))
@@ -142,6 +149,7 @@ def test_a_job_that_reads_nothing_is_no_trouble(each, tmp_path, way):
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("--pipe",), ("--pipe-part", "-a", "file")])
 def test_a_retry_reads_the_same_block(each, tmp_path, state, way):
     data = numbers(3000)
@@ -156,6 +164,7 @@ def test_a_retry_reads_the_same_block(each, tmp_path, state, way):
     assert kept_blocks(state) == []
 
 
+@pytest.mark.slow
 def test_the_document_has_the_place_of_each_block(pqrun):
     done = pqrun("each", "--json", "--pipe", "-N", "2", "--header", ":", "cat", input=b"a\n1\n22\n333\n")
     assert [job["block"] for job in done.document["jobs"]] == [
@@ -164,6 +173,7 @@ def test_the_document_has_the_place_of_each_block(pqrun):
     ]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_a_command_for_each_block_and_keeps_none(each, tmp_path, state):
     assert each("--dry-run", "--pipe", "-N", "2", "wc {#}", input=numbers(5)).lines == [
         "wc 1",
@@ -195,6 +205,7 @@ def test_nothing_is_left_of_a_run_without_a_journal(each, tmp_path, state):
 ROBIN = ("--pipe", "--round-robin")
 
 
+@pytest.mark.slow
 def test_jobs_that_stay_get_one_block_after_another(each, tmp_path, state):
     data = numbers(100_000)
     done = each("-j3", *ROBIN, "--block", "10K", "cat > part.{#}", input=data)
@@ -226,6 +237,7 @@ def test_a_job_that_is_slow_gets_less(each, tmp_path):
     assert (tmp_path / "rest").stat().st_size > 4_000_000
 
 
+@pytest.mark.slow
 def test_a_retry_of_a_job_that_stays_reads_all_its_blocks_again(each, tmp_path, state):
     job = 'cat > $PQRUN_JOB_ID.$PQRUN_ATTEMPT; [ "$PQRUN_ATTEMPT" = 2 ]'
     done = each("-j2", "-r1", "--retry-delay", "0", *ROBIN, "--block", "4K", job, input=numbers(5000))
@@ -334,6 +346,7 @@ def test_a_file_that_became_shorter_is_noticed(live, pqrun, tmp_path, state):
     assert "is shorter than it was" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("--pipe-part", "-a", "file"), ("-j1", *ROBIN)])
 def test_a_job_fails_if_its_input_becomes_shorter_while_it_reads(each, tmp_path, state, way):
     data = numbers(300_000)
@@ -349,6 +362,7 @@ def limited(kind, most):
     return {"preexec_fn": lambda: resource.setrlimit(kind, (most, most))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("--pipe",), ROBIN])
 def test_a_block_that_cannot_be_kept_is_a_failure_of_pqrun(pqrun, tmp_path, way):
     words = ("each", "-q", "--no-journal", "-j1", *way, "--block", "100K", "cat >/dev/null")
@@ -358,6 +372,7 @@ def test_a_block_that_cannot_be_kept_is_a_failure_of_pqrun(pqrun, tmp_path, way)
     assert f"cannot keep a block: {tmp_path}/" in done.err and "/blocks/1: File too large" in done.err
 
 
+@pytest.mark.slow
 def test_more_jobs_that_stay_than_descriptors_lose_nothing(pqrun, state):
     words = ("each", "-q", "-j100", *ROBIN, "--block", "10K", "wc -l")
     done = pqrun(*words, input=numbers(100_000), **limited(resource.RLIMIT_NOFILE, 64))
@@ -381,6 +396,7 @@ def test_a_restarted_job_that_stayed_reads_again_what_it_had_got(live, pqrun, tm
     assert sorted(both.splitlines(), key=int) == numbers(1000).splitlines()
 
 
+@pytest.mark.slow
 def test_blocks_are_found_in_a_directory_that_was_moved(live, pqrun, tmp_path, state):
     kill_while_it_runs(live, tmp_path, "--run-dir", "run", "--pipe", "-N", "1000", stdin=numbers(5000))
     (tmp_path / "go").touch()

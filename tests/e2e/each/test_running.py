@@ -99,6 +99,7 @@ def test_what_is_refused_is_refused_before_anything_starts(each, tmp_path):
     assert os.listdir(os.environ["PQRUN_STATE_DIR"]) == []
 
 
+@pytest.mark.slow
 def test_a_bad_line_far_down_ends_the_reading_and_what_was_before_has_run(each):
     done = each("echo", input=b"a\nb\n\0\nc\n")
     assert (done.code, sorted(done.lines)) == (1, ["a", "b"])

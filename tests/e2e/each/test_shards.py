@@ -114,6 +114,7 @@ def test_machines_together_run_everything_once(pqrun, tmp_path, kind):
     assert all(5 < len(lines) < 25 for lines in out)
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_whole_list(pqrun):
     names = [f"x{n}" for n in range(12)]
     out = []

@@ -25,6 +25,7 @@ def test_it_stops_at_the_number_and_the_exit_code_says_so(pqrun, policy, fails, 
     assert (done.code, done.lines) == (code, list("123456789"[:count]))
 
 
+@pytest.mark.slow
 def test_of_a_stream_a_percentage_is_one_of_all_that_comes(pqrun):
     numbers = "".join(f"{n}\n" for n in range(40))
     done = pqrun("each", "-q", "-j1", "--max-queue", "2", "--halt", "soon,done=10%", "echo", input=numbers)
@@ -57,6 +58,7 @@ def test_fail_fast_is_now_at_the_first_failure(pqrun):
     assert pqrun("each", "--fail-fast", "--halt", "now,fail=2", "true", ":::", "1").code == 2
 
 
+@pytest.mark.slow
 def test_a_failure_counts_only_when_it_is_final_and_not_allowed(run):
     text = """
     jobs:

@@ -104,6 +104,7 @@ def test_lines_with_blanks_are_one_argument_and_that_is_said_once(pqrun, options
         assert done.err == "", words
 
 
+@pytest.mark.slow
 def test_words_from_a_stream(pqrun):
     done = pqrun("each", "-q", "-k", "--words", "-n2", "printf '[%s]' {}; echo", input="a 'b c' d\\ e\n f")
     assert done.out == "[a][b c]\n[d e][f]\n"

@@ -81,6 +81,7 @@ def test_a_conversation_goes_as_it_is_told(tmp_path):
     door.close()
 
 
+@pytest.mark.slow
 def test_the_python_example_adds_a_job(tmp_path, monkeypatch, capsys, queue):
     one = queue()
     monkeypatch.setenv("PQRUN_SOCKET", str(one.directory / "control.sock"))

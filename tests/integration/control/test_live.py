@@ -250,6 +250,7 @@ def test_pause_and_unpause_hold_back_starts(queue, tmp_path):
     assert one.ask("wait")["failed"] == 0
 
 
+@pytest.mark.slow
 def test_set_changes_the_runs_workers_and_pools(queue):
     one = queue("-j1")
     one.add("sleep 60", "sleep 60")

@@ -184,6 +184,7 @@ def test_a_job_of_a_list_and_of_a_file_can_ask_for_it(live, tmp_path, until):
     assert {"to a", "to b", "a file"} <= set(one.said.read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_without_a_text_it_is_told_what_is_missing(pqrun):
     for words in (["send", "a"], ["send"]):
         assert pqrun(*words).code == 2

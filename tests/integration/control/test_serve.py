@@ -303,6 +303,7 @@ def test_a_run_that_was_changed_and_paused_is_resumed_so(live, until):
     assert one.end() == 1
 
 
+@pytest.mark.slow
 def test_detached_it_tells_what_the_machine_refuses_in_a_line(pqrun, state, tmp_path):
     program = (
         "import sys, pqrun.app.serve as serving\n"

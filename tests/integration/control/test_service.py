@@ -59,6 +59,7 @@ def test_the_service_manager_hears_when_the_queue_is_ready_lives_and_has_stopped
     assert "STOPPING=1" in heard(manager)
 
 
+@pytest.mark.slow
 def test_while_running_jobs_may_finish_the_queue_does_not_say_that_it_stops(queue, manager, gate, until):
     one = queue("-j1", env={"NOTIFY_SOCKET": manager.getsockname()})
     one.add(gate.wait)
@@ -218,6 +219,7 @@ def test_what_could_not_run_is_not_installed(installing, words, told):
     assert told in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["--install", "--print-unit"])
 @pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"blank ", b"back\\"])
 def test_a_directory_that_a_unit_cannot_name_is_refused(installing, tmp_path, name, way):

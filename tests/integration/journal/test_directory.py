@@ -174,6 +174,7 @@ def test_without_a_journal_nothing_is_left_behind(world):
     assert list(world.state.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_given_variables_are_recorded_and_inherited_ones_never(world):
     jobs = {
         "env": {"OF_FILE": "value of the file"},

@@ -209,6 +209,7 @@ def test_many_events_of_a_turn_come_back_in_their_order_whatever_they_are(events
     assert there_and_back(events) == [nothing_printed(event) for event in events]
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(specs, min_size=1, max_size=4), moments)
 def test_added_jobs_that_are_queued_at_once_take_one_line_each(jobs, at):
@@ -252,6 +253,7 @@ def test_what_is_of_the_moment_is_not_kept(event):
     assert Encoder(lambda at: at)([event]) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(specs)
 def test_a_job_comes_back_with_all_its_fields(spec):

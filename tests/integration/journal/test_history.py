@@ -182,6 +182,7 @@ def test_show_json_is_what_run_json_printed(world):
     ]
 
 
+@pytest.mark.slow
 def test_show_begins_with_what_went_wrong_and_has_attempts_and_metrics(world):
     jobs = {"jobs": [
         {"id": "fine", "run": "true"},
@@ -221,6 +222,7 @@ def test_in_a_live_run_states_are_the_live_ones(world):
     assert (document["metrics"]["active_workers"], document["metrics"]["attempts_stopped"]) == (0, 1)
 
 
+@pytest.mark.slow
 def test_nothing_that_jobs_say_or_are_called_steers_a_terminal(world):
     evil = "\x1b]0;pwned\x07\x1b[2J\u202e\x9b31m"
     record = Record(world.state / "runs" / "evil22", files=[f"f{evil}"])
@@ -261,6 +263,7 @@ def test_nothing_that_jobs_say_or_are_called_steers_a_terminal(world):
             assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(left), (words, left)
 
 
+@pytest.mark.slow
 def test_of_many_jobs_that_went_well_show_lists_some_and_all_if_asked(world):
     record = Record(world.state / "runs" / "many22")
     for seq in range(1, 1501):
@@ -289,6 +292,7 @@ def test_of_many_jobs_that_went_well_show_lists_some_and_all_if_asked(world):
     assert len(world.look("show", "--jsonl").stdout.splitlines()) == 1500
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error_and_a_full_disk_is(world, some_runs):
     some_runs("abcde2")
     for words in (("runs",), ("show",), ("show", "--json")):
@@ -383,6 +387,7 @@ def test_logs_of_what_is_not_there(printed, words, code, said):
     assert (result.code, result.stdout, said in result.err) == (code, b"", True)
 
 
+@pytest.mark.slow
 def test_several_jobs_get_a_heading_each_on_a_terminal_only(printed):
     text = on_a_terminal(printed, "logs", "./rd", "m[A=1]", "twice")
     assert [line for line in text.split("\n") if "==>" in line] == [
@@ -401,6 +406,7 @@ def test_output_that_somebody_has_removed_is_told_of(printed):
     assert "7.1.out: No such file or directory" in printed.look("logs", "./rd", "big").err
 
 
+@pytest.mark.slow
 def test_output_that_a_pack_has_lost_is_told_of_and_no_other_is_printed_in_its_place(printed):
     """After a power failure a pack may be shorter than the journal says, and the run goes on in another one."""
     os.truncate(printed.here / "rd" / "logs" / "pack.1", 1)
@@ -421,6 +427,7 @@ def test_a_link_planted_in_place_of_output_is_not_followed(printed):
         assert printed.look("logs", "./rd", job).code == 4
 
 
+@pytest.mark.slow
 def test_output_is_extracted_to_files_of_its_own(printed):
     result = printed.look("logs", "./rd", "raw", "twice", "big", "--extract", "out")
     assert (result.code, result.stdout, result.err) == (0, b"", "pqrun: wrote the output of 3 jobs to out\n")
@@ -435,6 +442,7 @@ def test_output_is_extracted_to_files_of_its_own(printed):
     assert not (printed.here / "none").exists()
 
 
+@pytest.mark.slow
 def test_without_a_place_for_it_output_is_not_extracted(printed):
     printed.write("file", "")
     result = printed.look("logs", "./rd", "raw", "--extract", "file")
@@ -444,6 +452,7 @@ def test_without_a_place_for_it_output_is_not_extracted(printed):
     assert not (printed.here / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["--json", "--jsonl"])
 def test_json_says_where_the_bytes_are_and_extracts_them(printed, form):
     def jobs(*words):
@@ -469,6 +478,7 @@ def test_json_says_where_the_bytes_are_and_extracts_them(printed, form):
     assert (printed.here / "out" / "1-raw" / "stdout").read_bytes() == BYTES
 
 
+@pytest.mark.slow
 def test_following_prints_what_comes_until_the_end_of_the_run(world):
     fifo = world.here / "fifo"
     os.mkfifo(fifo)
@@ -482,6 +492,7 @@ def test_following_prints_what_comes_until_the_end_of_the_run(world):
     assert (follower.returncode, process.wait()) == (0, 0)
 
 
+@pytest.mark.slow
 def test_following_one_job_prints_much_output_as_it_grows_and_ends_with_the_job(world):
     fifo = world.here / "fifo"
     os.mkfifo(fifo)
@@ -616,6 +627,7 @@ def test_prune_keeps_no_more_than_the_size(world, some_runs):
     assert ids(world) == []
 
 
+@pytest.mark.slow
 def test_prune_never_touches_a_live_run_or_a_run_in_a_directory_of_its_own(world):
     process = world.start("run", lines=["echo x > ran; exec sleep 60"])
     world.until(lambda: world.read("ran"))
@@ -626,6 +638,7 @@ def test_prune_never_touches_a_live_run_or_a_run_in_a_directory_of_its_own(world
     assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_prune_keeps_a_killed_run_until_it_is_old(world, some_runs):
     """A queue is killed, and somebody prunes before it is started again."""
     process = world.start("run", "-j1", lines=["echo x > ran; exec sleep 60", "true", "true"])
@@ -643,6 +656,7 @@ def test_prune_keeps_a_killed_run_until_it_is_old(world, some_runs):
     assert ids(world) == []
 
 
+@pytest.mark.slow
 def test_prune_keeps_a_stopped_run_with_jobs_left(world, some_runs):
     process = world.start("run", "-j1", lines=["echo x > ran; exec sleep 60", "true"])
     world.until(lambda: world.read("ran"))

@@ -77,6 +77,7 @@ def test_a_line_that_grows_while_it_is_read_is_not_damage(record):
     assert seen + rest == list(JournalReader(str(record.journal)))
 
 
+@pytest.mark.slow
 @TWO_WAYS
 def test_damage_anywhere_before_the_last_line_is_noticed_and_the_file_left_as_it_is(record, read):
     whole = record.journal.read_bytes()

@@ -265,6 +265,7 @@ def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
     assert "not read completely" in world.look("show").err + world.look("show").out
 
 
+@pytest.mark.slow
 def test_a_run_whose_list_was_stopped_says_so(world):
     process = world.start("run", "-j1", stderr=None, stdout=None)
     process.stdin.write(b"echo a >> ran; sleep 60\n")

@@ -74,6 +74,7 @@ def test_a_variable_of_200_kilobytes_fails_that_job_clearly(world: World) -> Non
     assert "variable BIG is too long (200000 bytes)" in facts.document["jobs"][0]["message"]
 
 
+@pytest.mark.slow
 def test_arguments_that_are_too_long_fail_that_job_clearly(world: World) -> None:
     jobs = f"jobs:\n- run: [echo, {'x' * 200_000}]\n- 'true'\n"
 
@@ -133,6 +134,7 @@ two: ; @cat fifo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize("output", ["group", "raw"])
 def test_a_make_in_a_job_takes_part_in_the_jobserver_above(world: World, output: str) -> None:
@@ -202,6 +204,7 @@ def test_what_a_job_reports_is_believed_within_limits(world: World) -> None:
     assert "invalid line in $PQRUN_REPORT: garbage" in facts.err
 
 
+@pytest.mark.slow
 def test_what_stays_by_request_stays_and_nothing_else(world: World) -> None:
     stay = world.script("stay").removesuffix(" stay")
     jobs = (

@@ -24,6 +24,7 @@ def printed(world: World, run: object, *options: str, **fields: object) -> str:
     return facts.out
 
 
+@pytest.mark.slow
 def test_all_three_streams_are_one_new_terminal(world: World) -> None:
     run = (
         "tty; readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2; test -t 0 -a -t 1 -a -t 2 && echo all"
@@ -206,6 +207,7 @@ def test_a_job_whose_stop_signal_is_a_hangup_obeys_it(world: World) -> None:
     assert [ended["signal"] for ended in facts.document["jobs"]] == ["SIGHUP"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_pqrun_asks_the_job_to_end(world: World, number: int) -> None:
     run = world.start(job(world.script("stay")), "--json", kind="yaml")
@@ -270,6 +272,7 @@ def test_where_output_is_passed_straight_through_it_is_refused_with_the_cure(wor
     assert listed.err.count(f":2: job `2` {told}") == 1
 
 
+@pytest.mark.slow
 def test_without_pseudo_terminals_it_is_told_why_the_job_cannot_start(world: World) -> None:
     without = "import os; os.openpty = lambda: os.close(os.open('/no/ptmx', os.O_RDWR))"
     facts = world.run(job("true"), kind="yaml", without=without)

@@ -80,6 +80,7 @@ def test_a_file_is_read_and_a_missing_one_is_told_as_before(world: World) -> Non
     assert job["exit"] == 126 and "cannot read its stdin no-such-file: No such file" in job["message"]
 
 
+@pytest.mark.slow
 def test_the_pipe_without_a_name_that_pqrun_reads_can_be_a_jobs_stdin(world: World) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"from the pipe\n")

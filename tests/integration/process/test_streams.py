@@ -184,6 +184,7 @@ def test_a_large_output_is_passed_on_while_its_job_runs(world: World, options: t
     assert run.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_beside_a_report_on_stdout_nothing_is_passed_on(world: World) -> None:
     """Else the line of the second job's end would cut the first job's output in two."""
     jobs = f"head -c 5000000 /dev/zero; {world.tell('printed')}; {world.wait_at_the_gate}; echo end\n"

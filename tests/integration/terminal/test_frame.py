@@ -93,6 +93,7 @@ def test_the_terminal_breaks_no_line_and_no_word_of_a_golden_screen(events, name
         ]
 
 
+@pytest.mark.slow
 def test_no_line_ever_reaches_the_last_column_and_no_table_takes_the_whole_window(events):
     for moment in (0.0, 1.0, 60.0, 205.0, 500.0):
         for rows in (1, 2, 3, 5, 9, 12, 15, 16, 23, 24, 31, 39, 40, 70):
@@ -155,6 +156,7 @@ def test_jobs_that_do_not_fit_are_counted(events):
     assert "again in 14s" in shown
 
 
+@pytest.mark.slow
 def test_a_retry_that_waits_is_seen_at_every_size(events):
     """Its countdown where there is a row for it, else at least that it waits, before any other count."""
     alone = night.facts_at(100.0, 60, last_retry())

@@ -79,6 +79,7 @@ def test_the_last_page_fits_on_the_screen_with_what_to_do_at_its_end(drawn, colu
     ]
 
 
+@pytest.mark.slow
 def test_without_colours_it_reads_the_same(drawn):
     coloured, plain = (drawn("stopped", 80, 24, env=env) for env in ({}, {"NO_COLOR": "1"}))
     assert b"\x1b[1;31mfailed" in coloured.raw and b"\x1b" not in plain.raw

@@ -83,6 +83,7 @@ def test_without_a_record_there_is_nothing_to_resume(told):
     assert "pqrun resume" not in SummaryPage(*told, 401.0, Style(on=False)).text()
 
 
+@pytest.mark.slow
 def test_what_jobs_are_called_and_say_is_safe(run):
     jobs = "printf 'x\\033[2J\\033]0;t\\007y [/m]\\n' >&2; exit 1  # pqrun: id=[red]x[/nope]\n"
     err = run("--output", "none", jobs=jobs).stderr
@@ -91,6 +92,7 @@ def test_what_jobs_are_called_and_say_is_safe(run):
     assert b"[red]x[/nope]" in err
 
 
+@pytest.mark.slow
 def test_a_thousand_failures_do_not_fill_the_screen(run):
     err = run("-j8", "--output", "none", jobs="false\n" * 200).stderr.decode()
     page = err.partition("\n\n")[2]
@@ -106,6 +108,7 @@ def test_last_lines_are_told_even_of_output_that_is_removed_at_once(run):
     assert "│ the end of it" in err
 
 
+@pytest.mark.slow
 def test_the_plain_log_is_one_line_a_job(run):
     jobs = "echo hi  # pqrun: id=a\nexit 4  # pqrun: id=b\nexit 3  # pqrun: id=c retries=1 retry_delay=1ms\n"
     lines = run("-j1", jobs=jobs).stderr.decode().split("\n")
@@ -118,6 +121,7 @@ def test_the_plain_log_is_one_line_a_job(run):
     ]
 
 
+@pytest.mark.slow
 def test_a_retry_says_why_also_where_nobody_watches(run):
     jobs = "echo fine; echo no luck >&2; [ $PQRUN_ATTEMPT = 2 ]  # pqrun: id=a retries=1 retry_delay=1ms\n"
     lines = run(jobs=jobs).stderr.decode().split("\n")
@@ -133,6 +137,7 @@ def last_page(err):
     return text[text.rindex("pqrun: ") :].rstrip("\n").split("\n")
 
 
+@pytest.mark.slow
 def test_a_run_that_went_well_ends_in_two_lines(run):
     assert last_page(run(jobs="true\ntrue\n").stderr) == [
         "pqrun: 2 jobs ok in T",

@@ -25,6 +25,7 @@ def text(app):
     return "\n".join(screen_of(app))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size", [(80, 24), (56, 20), (110, 40), (200, 50)], ids=lambda size: "x".join(map(str, size))
 )
@@ -104,6 +105,7 @@ def test_nothing_is_cancelled_before_somebody_is_sure(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_what_has_ended_is_not_cancelled(play):
     source = told()
 
@@ -177,6 +179,7 @@ def test_pause_and_workers(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_a_refusal_is_told(play):
     source = told()
     source.refuses = "the run is ending"
@@ -240,6 +243,7 @@ def test_a_run_that_has_ended_is_gone_on_with(play):
     assert play(source, script).return_value == ["pqrun", "resume", "k3f9", "--failed"]
 
 
+@pytest.mark.slow
 def test_a_run_in_which_nothing_is_left_is_not_gone_on_with(play):
     async def script(app, pilot):
         await pilot.press("r")
@@ -293,6 +297,7 @@ def test_the_log_grows_is_searched_and_opened(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_other_attempts_can_be_read(play):
     source = told()
     source.output[5, 1, 1] = b"of the first try\n"
@@ -309,6 +314,7 @@ def test_other_attempts_can_be_read(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_the_selected_job_stays_selected_when_it_moves(play):
     source = told()
 
@@ -413,6 +419,7 @@ def test_leaving_lets_go_of_the_run(play, until):
     until(lambda: source.closed)
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_documentation_is_current_and_fetches_nothing():
     pytest.importorskip("textual", reason="the extra `top` is not installed")
     path = Path(__file__).parents[3] / "docs" / "top_svg.py"

@@ -31,6 +31,7 @@ def test_the_address_is_one_line_with_a_token_of_its_own(serve):
     assert other.get("/", cookie=one.cookie)[0] == 403
 
 
+@pytest.mark.slow
 def test_an_address_that_is_taken_is_told(tmp_path, state):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
