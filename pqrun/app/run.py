@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SUMMARY_LOOK_SECONDS = 0.3
 """How long the summary may wait for what earlier runs tell of its jobs."""
 
-COLLECT_EVERY = 1000
+COLLECT_EVERY = 400
 """New objects, net, between two looks of the garbage collector while jobs run: a few of them may be large."""
 
 

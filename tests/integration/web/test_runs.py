@@ -293,11 +293,10 @@ def test_a_feed_that_is_watched_again_stays_and_others_have_a_bound(recorded, mo
 
 
 def test_a_browser_hears_in_time_that_nothing_has_changed(monkeypatch):
-    monkeypatch.setattr("pqrun.app.web.feeds.POLL_SECONDS", 60.0)
     monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 0.01)
 
     async def watch():
-        source = PolledSource("test", lambda: None)
+        source = PolledSource("test", lambda: 60.0)
         assert await source.call(lambda: 7) == 7
         assert await source.changed() is False
         monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 60.0)
