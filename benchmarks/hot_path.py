@@ -95,13 +95,19 @@ def system_calls_of_a_job(directory: Path, jobs: int, slots: int) -> dict[str, f
     return {key: (many[key] - few[key]) / jobs for key in many}
 
 
+def function_rows(opcodes: Counts, calls: Counts, least: float) -> list[str]:
+    """Return the rows of a table: the functions with at least `least` opcodes a job, the most expensive first."""
+    rows = ["| opcodes | calls | thread | function |", "|---|---|---|---|"]
+    for key, count in sorted(opcodes.items(), key=lambda item: -item[1]):
+        if count >= least:
+            thread, module, function = key
+            rows.append(f"| {count:.0f} | {calls[key]:.2f} | {thread} | {module}: {function} |")
+    return rows
+
+
 def table(cost: Cost, least: float) -> str:
     """Return the functions that cost most, as Markdown."""
-    lines = ["| opcodes | calls | thread | function |", "|---|---|---|---|"]
-    for key, opcodes in sorted(cost.opcodes.items(), key=lambda item: -item[1]):
-        if opcodes >= least:
-            thread, module, function = key
-            lines.append(f"| {opcodes:.0f} | {cost.calls[key]:.1f} | {thread} | {module}: {function} |")
+    lines = function_rows(cost.opcodes, cost.calls, least)
     by_thread: dict[str, float] = dict.fromkeys((key[0] for key in cost.opcodes), 0.0)
     for (thread, _, _), opcodes in cost.opcodes.items():
         by_thread[thread] += opcodes

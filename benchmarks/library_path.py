@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from benchmarks.hot_path import Tracer
+from benchmarks.hot_path import Tracer, function_rows
 from pqrun import Config, Context, Job, Queue
 
 NEVER_SECONDS = 1000.0
@@ -111,11 +111,7 @@ def _by_part(counts: Counter[tuple[str, str, str]]) -> Counter[tuple[str, str, s
 
 def table(cost: CallCost, least: float) -> str:
     """Return the functions that cost most, as Markdown."""
-    lines = ["| opcodes | calls | thread | function |", "|---|---|---|---|"]
-    for key, opcodes in sorted(cost.opcodes.items(), key=lambda item: -item[1]):
-        if opcodes >= least:
-            thread, module, function = key
-            lines.append(f"| {opcodes:.0f} | {cost.calls[key]:.2f} | {thread} | {module}: {function} |")
+    lines = function_rows(cost.opcodes, cost.calls, least)
     lines += ["", "One job: " + ", ".join(f"{name} {n:.2f}" for name, n in cost.totals().items())]
     return "\n".join(lines)
 

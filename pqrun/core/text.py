@@ -335,7 +335,7 @@ def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:
 
 
 EMPTY_NAME = "a file with an empty name"
-"""What messages call a file whose name is empty."""
+"""The words for a file whose name is empty, in messages."""
 
 
 def line_of(words: Iterable[str]) -> str:

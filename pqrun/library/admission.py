@@ -24,7 +24,8 @@ class Admission:
     """The entrance of a queue.
 
     `knock` is called without a lock when jobs have been put in, and told whether they are the first since the last
-    turn. `open_commands` is called before a shell job is put in. `cancel` is called by a future's `cancel`. `listened` says whether anybody gets the events of the queue.
+    turn. `open_commands` is called before a shell job is put in. `cancel` is called by a future's `cancel`. `listened` says
+    whether anybody gets the events of the queue.
     """
 
     def __init__(

@@ -189,13 +189,11 @@ class Job(Generic[P]):
         Raises `ValueError` if an argument is invalid, and `FileNotFoundError` if `cwd` is relative and
         the current directory has been deleted.
         """
-        words = (
-            (command,)
-            if isinstance(command, str)
-            else tuple(command)
-            if isinstance(command, Iterable)
-            else ()
-        )
+        words: tuple[Any, ...] = ()
+        if isinstance(command, str):
+            words = (command,)
+        elif isinstance(command, Iterable):
+            words = tuple(command)
         if not words or not words[0] or not all(isinstance(word, str) for word in words):
             raise ValueError(f"command: a text, or a list of texts, not {command!r}")
         variables = tuple((env or {}).items())

@@ -26,7 +26,7 @@ _HEARD: frozenset[type] = frozenset({ev.JobEnded, ev.JobDropped, ev.AttemptStopp
 
 
 class HandleOwner(Protocol):
-    """What all futures of a queue share: the way to cancel a job, and the lock under which futures are resolved."""
+    """The parts that all futures of a queue share: the way to cancel a job, and the lock for resolving futures."""
 
     @property
     def cancel(self) -> Callable[[Handle], object]: ...

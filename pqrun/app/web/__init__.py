@@ -8,7 +8,7 @@ site          The addresses: pages, events, output, and requests that change a r
 access        Who may ask: the token, `Host`, `Origin`, and the headers of each answer.
 event_stream  An answer without an end, to a browser that may be slow or gone.
 run_feed      The data of one run's page, which grows as the run's journal does.
-page_records  The records of jobs for a page, and what it shows while its feed is behind.
+page_records  The records of jobs for a page, and its content while its feed is behind.
 feeds         The feeds that browsers watch, each polled on a thread of its own.
 
 A run pays next to nothing for being watched: the server reads its journal. It asks the run's control socket only for

@@ -142,7 +142,7 @@ class PageRecords:
 
 
 class PageAhead:
-    """What a page shows while its feed is behind: the run's own numbers, and at once the rows of some jobs.
+    """The content of a page while its feed is behind: the run's own numbers, and at once the rows of some jobs.
 
     `numbers`: the newest that the run has told, None so far.
     """

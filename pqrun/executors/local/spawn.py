@@ -27,7 +27,7 @@ from pqrun.output.store import MAX_IN_MEMORY_BYTES, Capture, Logs, Stream, bytes
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
 BEFORE_EXEC = (b"noexec", b"noexec:chdir")
-"""What the message of a failed start says if no program was executed; since CPython 3.13 the second."""
+"""The words in the message of a failed start if no program was executed. CPython 3.13 and later write the second."""
 MAX_EXEC_FAILURE_BYTES = 32
 
 _fork_exec: Callable[..., int]
