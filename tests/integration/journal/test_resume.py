@@ -560,18 +560,22 @@ def packed(run):
 
 @pytest.mark.slow
 def test_the_journal_points_only_to_bytes_that_are_in_a_pack_whenever_pqrun_is_killed(world):
-    lines = [f"echo {number} {'x' * (number % 50)}" for number in range(1, 401)]
-    printed = {number: f"{line[5:].strip()}\n".encode() for number, line in enumerate(lines, 1)}
-    world.kill_when(lambda: world.recorded("end", 40), "run", "-q", "-j4", lines=lines)
-    for ended in (120, 200, 280):
+    texts = {number: f"{number} {'x' * (number % 50)}".strip() for number in range(1, 401)}
+    printed = {number: f"{text}\n".encode() for number, text in texts.items()}
+    gates = [number for number in texts if number % 100 in (1, 2, 3, 4) and number > 100]  # they fill all workers
+    wait_once = "[ -e gate.{0} ] || {{ touch gate.{0}; exec sleep 600; }}; echo {1}"
+    lines = [wait_once.format(number, text) if number in gates else f"echo {text}" for number, text in texts.items()]
+    for stage, words in ((101, ["run"]), (201, ["resume", "latest"]), (301, ["resume", "latest"])):
+        first_gate = world.here / f"gate.{stage}"
+        world.kill_when(first_gate.exists, *words, "-q", "-j4", lines=lines if words == ["run"] else ())
         world.wait_until_all_is_gone()
         assert all(data == printed[seq] for seq, data in packed(world.only_run))
-        world.kill_when(lambda: world.recorded("end", ended), "resume", "latest", "-q", "-j4")  # noqa: B023
-    world.wait_until_all_is_gone()
+    for number in gates:
+        (world.here / f"gate.{number}").touch()
     assert world.pqrun("resume", "latest", "-q").code == 0
     found = packed(world.only_run)
     assert {seq for seq, _ in found} == set(printed) and all(data == printed[seq] for seq, data in found)
-    assert len(list((world.only_run / "logs").iterdir())) == 5, "each process begins a pack of its own"
+    assert len(list((world.only_run / "logs").iterdir())) == 4, "each process begins a pack of its own"
     assert world.look("logs", "latest").stdout == b"".join(printed.values())
 
 
