@@ -43,8 +43,9 @@ from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import ReportSettings
 from pqrun.output.store import Capture, Logs
-from pqrun.reports import Ending, RunInfo, write_after
+from pqrun.reports import write_after
 from pqrun.reports.json_document import run_facts
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 BEGAN = 1_795_831_200.0  # 28 November 2026, 02:00 UTC

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pqrun.core.events import Event
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import LoadLimit
+from pqrun.engine.executor import LoadLimit
 from pqrun.executors.simulated import FakeClock, Fate, SimulatedExecutor, run_simulated
 
 __all__ = ["FakeClock", "Fate", "RecordedRun", "SimulatedExecutor", "simulate"]

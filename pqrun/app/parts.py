@@ -23,17 +23,17 @@ from pqrun.engine.signals import SignalPolicy, current_directory
 from pqrun.executors.local.usage import UsageMonitor
 from pqrun.input import JobInput
 from pqrun.journal.run_record import RunRecord
-from pqrun.reports import NoReports, RunInfo
+from pqrun.reports.report import NoReports, RunInfo
 from pqrun.ui.observers import RunDisplay, outlets, title_of
 
 if TYPE_CHECKING:
-    from pqrun.app.serve import QueueMaintenance
+    from pqrun.app.maintenance import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.core.median_timeout import MedianLimit
     from pqrun.core.past import KnownDurations
-    from pqrun.engine.executor import Backend, JobStdin
-    from pqrun.engine.live_run import InputStream, JobHistory, JobUsage
+    from pqrun.engine.executor import Backend
+    from pqrun.engine.live_run import InputStream, JobHistory, JobStdin, JobUsage
     from pqrun.journal.past import BackgroundLook
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.output.store import Capture

@@ -69,7 +69,7 @@ def _reopen_blocks(record: RunRecord, found: RecoveredRun, *, remove: bool) -> b
     assert record.directory is not None
     if not os.path.isdir(record.directory.blocks):
         return False
-    from pqrun.input.each.blocks import reopened_blocks
+    from pqrun.input.each.block_files import reopened_blocks
 
     return reopened_blocks(record.directory.blocks, found.jobs.values(), remove=remove)
 

@@ -27,7 +27,8 @@ from pqrun.engine.signals import chdir_or_error, current_directory, die_by_signa
 from pqrun.executors.local.backend import backend_of
 from pqrun.input import open_input
 from pqrun.journal.run_record import RunRecord
-from pqrun.reports import Ending, NoReports, reports_of
+from pqrun.reports import reports_of
+from pqrun.reports.report import Ending, NoReports
 
 if TYPE_CHECKING:
     from pqrun.core.job import JobSpec

@@ -11,31 +11,26 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from threading import Lock, Thread
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING
 
+from pqrun.app.maintenance import QueueMaintenance
 from pqrun.app.parts import RunParts
 from pqrun.app.run import backend_for, carry_out, past_for
-from pqrun.core import events as ev
-from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.scheduler import Scheduler
+from pqrun.core.errors import UserError
 from pqrun.core.settings import Settings
-from pqrun.engine.engine import Engine, Request
+from pqrun.engine.reactor import Request
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
-from pqrun.engine.threads import NoThread, start_thread
 from pqrun.input import JobInput
 from pqrun.journal.reader import JournalReader
-from pqrun.journal.run_directory import LOG_NAME, RunDirectory, make_state_directory, runs_directory
+from pqrun.journal.run_directory import RunDirectory, make_state_directory, runs_directory
 from pqrun.journal.run_record import RunRecord
-from pqrun.journal.writer import JournalWriter
 from pqrun.reports import reports_of
 
 if TYPE_CHECKING:
     from pqrun.journal.restart_plan import RestartPlan
 
 KEEP = 10_000
-MAX_LOG_BYTES = 8 << 20
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
 SOCKET, WATCHDOG_TIME, WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 _NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
@@ -132,103 +127,6 @@ def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[R
     restart = plan_restart(record.found, record.found.last, failed=False)
     as_left(restart, record.found, settings, settings_before(record.found), anew=False)
     return record, restart
-
-
-class QueueMaintenance:
-    """The maintenance of a queue, whose journal, output files and log must not grow for ever.
-
-    When enough jobs have ended, a thread compacts the part of the journal that was there when it began,
-    while the queue continues. A turn of the engine then only has to append the lines written since. `keep`:
-    the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs,
-    `stopping` when it has stopped.
-    """
-
-    def __init__(self, record: RunRecord, keep: int) -> None:
-        self.keep = keep
-        self.ready: Callable[[], None] = lambda: None
-        self.stopping: Callable[[], None] = lambda: None
-        self._record = record
-        self._engine: Engine | None = None
-        self._worth = max(1000, keep // 2)
-        self._ended = 0
-        self._lock = Lock()
-        self._thread: Thread | None = None
-
-    def begin(self, engine: Engine) -> None:
-        """Count jobs from now on, and say that the queue accepts jobs."""
-        self._engine = engine
-        self.ready()
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Count the jobs that ended. Called after each turn, on any thread."""
-        ended = sum(isinstance(event, ev.JobEnded) for event in events)
-        if not ended or self._engine is None:
-            return
-        with self._lock:
-            self._ended += ended
-            if self._ended < self._worth or (self._thread is not None and self._thread.is_alive()):
-                return
-            thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
-            with contextlib.suppress(NoThread):  # no thread can be created: try again at a later end
-                start_thread(thread)
-                self._thread, self._ended = thread, 0
-
-    def close(self) -> None:
-        """Wait for a compaction that is going on."""
-        if self._thread is not None:
-            self._thread.join()
-
-    def _tidy(self) -> None:
-        from pqrun.journal.compaction import compacted, remove_outputs
-
-        directory, journal = self._record.directory, self._record.journal
-        assert directory is not None and isinstance(journal, JournalWriter) and self._engine is not None
-        with contextlib.suppress(OSError):
-            shorten_log(f"{directory.path}/{LOG_NAME}")
-        before: list[int] = []
-        self._engine.turn(request=lambda scheduler, _now: before.append(scheduler.reopened))
-        packs = self._record.logs.packs
-        try:
-            closed = frozenset() if packs is None else packs.closed()
-            shorter = compacted(
-                directory.journal, keep=self.keep, worth=self._worth // 2, closed_packs=closed
-            )
-        except (OSError, InternalFailure):
-            return  # the journal stays long; if the disk is full, the journal's next line reports it
-        if shorter is None:
-            return
-        done: list[bool] = []
-
-        def replace_journal(scheduler: Scheduler, _now: float) -> None:
-            # A job restarted meanwhile may be one that was left out: its next lines would have no first one.
-            done.append([scheduler.reopened] == before and journal.go_on_in(shorter))
-
-        self._engine.turn(request=replace_journal)
-        if done == [True]:
-            remove_outputs(directory, shorter)
-        else:
-            with contextlib.suppress(OSError):
-                os.unlink(shorter.path)
-
-
-def shorten_log(path: str) -> None:
-    """Move the content of a long log to `PATH.1`, in place of what is there."""
-    if os.stat(path, follow_symlinks=False).st_size <= MAX_LOG_BYTES:
-        return
-    aside = f"{path}.1"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(aside)
-    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        out = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            while data := os.read(fd, 1 << 20):
-                os.write(out, data)
-        finally:
-            os.close(out)
-        os.ftruncate(fd, 0)  # descriptors opened with O_APPEND continue at the start of the file
-    finally:
-        os.close(fd)
 
 
 class ServiceManager:

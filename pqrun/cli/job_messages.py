@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pqrun.cli.options import fields_given
+from pqrun.cli.options import FieldOptions, fields_given
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
 from pqrun.core.dependencies import needs_first
@@ -23,13 +23,10 @@ from pqrun.journal.format import spec_facts
 
 Jobs = list[dict[str, Any]]
 
-if TYPE_CHECKING:
-    from pqrun.cli.commands.add import AddOptions
-
 JOBS_PER_WAIT = 500
 
 
-def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
+def jobs_of_command(words: list[str], options: FieldOptions) -> Jobs:
     """Return one job as a list. Several words are the arguments of one command, and are quoted."""
     run = words[0] if len(words) == 1 else format_command(tuple(words))
     # Values that equal the default are sent, too: else the run's own options would apply to the job.
@@ -43,7 +40,7 @@ def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     return [spec_facts(spec, given)]
 
 
-def jobs_of_file(path: str, options: AddOptions) -> Jobs:
+def jobs_of_file(path: str, options: FieldOptions) -> Jobs:
     """Return all jobs of a job file or list. Options apply to jobs that set no other value.
 
     Raises `UserError` for options that are for one job, and for an invalid file.

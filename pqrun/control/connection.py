@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pqrun.control.commands import add, cancel, edit, hold, output, pause_stop, ps, restart, send, wait
 from pqrun.control.commands import set as set_
@@ -31,11 +32,10 @@ from pqrun.control.protocol import (
 from pqrun.core.errors import Rejected
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.values import is_whole
-from pqrun.engine.engine import Request
+from pqrun.engine.reactor import Request
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer, Result, Verb
-    from pqrun.control.server import ControlServer
     from pqrun.engine.live_run import LiveRun
 
 READ_CHUNK_BYTES = 65536
@@ -70,6 +70,24 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
     }
 
 
+class ConnectionOwner(Protocol):
+    """The server, as its connections see it.
+
+    `verbs`: the functions of the verbs. `in_order`: the clients whose requests are carried out one after the other.
+    """
+
+    verbs: Mapping[str, Verb]
+    in_order: deque[ClientConnection]
+
+    def forget(self, client: ClientConnection) -> None:
+        """Remove a client that has disconnected."""
+
+    def wait(
+        self, client: ClientConnection, waiting: PendingAnswer, scheduler: Scheduler, now: float
+    ) -> None:
+        """Answer a client at once if its wait is over, else when it is."""
+
+
 class ClientConnection:
     """A connection to a client, which never blocks. All methods run on the reactor's thread.
 
@@ -80,7 +98,7 @@ class ClientConnection:
     request has no answer yet.
     """
 
-    def __init__(self, connection: socket.socket, server: ControlServer, now: float) -> None:
+    def __init__(self, connection: socket.socket, server: ConnectionOwner, now: float) -> None:
         connection.setblocking(False)
         self.last_active = now
         self.busy = False

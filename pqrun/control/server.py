@@ -15,8 +15,7 @@ from pqrun.control.protocol import PendingAnswer, busy, encode_answer, is_ours, 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Request
-from pqrun.engine.reactor import Reactor
+from pqrun.engine.reactor import Reactor, Request
 
 if TYPE_CHECKING:
     from pqrun.control.connection import ClientConnection

@@ -19,9 +19,9 @@ from pqrun.core.start_policy import UNLIMITED, Headroom
 from pqrun.engine.clock import Clock
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import Executor
+    from pqrun.engine.executor import Executor, LoadLimit
+    from pqrun.engine.reactor import Request
 
-Request = Callable[[Scheduler, float], object]
 AfterTurn = Callable[[Sequence[Event]], object]
 
 
@@ -55,17 +55,6 @@ class NoJournal:
 
     def record(self, events: Sequence[Event]) -> None:
         """Ignore the events."""
-
-
-class LoadLimit(Protocol):
-    """A limit of concurrent attempts by load and memory.
-
-    If the limit holds back starts, the engine asks again at `next_check_at`.
-    """
-
-    next_check_at: float
-
-    def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom: ...
 
 
 class NoLoadLimit:

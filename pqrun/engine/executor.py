@@ -9,15 +9,15 @@ exactly one `ProcessFinished` or `StartRejected`. The end of a short attempt can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Protocol
 
 from pqrun.core.job import Attempt, AttemptId, JobSpec
 from pqrun.core.notices import ExecutorNotice
 
 if TYPE_CHECKING:
-    from pqrun.engine.engine import LoadLimit
-    from pqrun.engine.live_run import LiveRun
+    from pqrun.core.start_policy import Headroom
+    from pqrun.engine.live_run import JobStdin, LiveRun
     from pqrun.engine.reactor import Reactor
     from pqrun.output.store import Capture, Logs
 
@@ -32,17 +32,6 @@ class Reporter(Protocol):
     def post(self, *notices: ExecutorNotice, urgent: bool = True) -> None: ...
     def turn(self, *notices: ExecutorNotice) -> None: ...
     def fail(self, error: BaseException) -> None: ...
-
-
-class JobStdin(Protocol):
-    """The open standard input of a running attempt. Its method may be called on any thread."""
-
-    def send(self, data: bytes, *, end: bool = False) -> int:
-        """Send `data` to the attempt, all or nothing, without blocking, and then the end of its input if `end`.
-
-        Returns the number of bytes that the attempt has not taken yet. Raises Rejected if too many are waiting,
-        or if the attempt reads no more.
-        """
 
 
 class Executor(Protocol):
@@ -77,6 +66,17 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop everything and release all resources. May wait; may be called again."""
+
+
+class LoadLimit(Protocol):
+    """A limit of concurrent attempts by load and memory.
+
+    If the limit holds back starts, the engine asks again at `next_check_at`.
+    """
+
+    next_check_at: float
+
+    def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom: ...
 
 
 class RunFiles(Protocol):

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from pqrun.core.job_row import JobRow
     from pqrun.core.metrics import Metrics
     from pqrun.engine.clock import Clock
-    from pqrun.engine.executor import JobStdin
     from pqrun.output.store import Capture
 
 
@@ -25,6 +24,17 @@ class JobUsage(NamedTuple):
     cpus: float
     memory: int
     peak: int
+
+
+class JobStdin(Protocol):
+    """The open standard input of a running attempt. Its method may be called on any thread."""
+
+    def send(self, data: bytes, *, end: bool = False) -> int:
+        """Send `data` to the attempt, all or nothing, without blocking, and then the end of its input if `end`.
+
+        Returns the number of bytes that the attempt has not taken yet. Raises Rejected if too many are waiting,
+        or if the attempt reads no more.
+        """
 
 
 class JobHistory(Protocol):

@@ -12,7 +12,10 @@ from types import FrameType
 from typing import Protocol
 
 from pqrun.core.errors import InternalFailure
-from pqrun.engine.engine import Request
+from pqrun.core.scheduler import Scheduler
+
+Request = Callable[[Scheduler, float], object]
+"""A change that is asked for: the engine calls it within a turn, with the time of the turn."""
 
 MAX_WAIT_SECONDS = 3600.0
 MAX_WAKE_TRIES = 100

@@ -17,8 +17,7 @@ from pqrun.core.errors import UserError
 if TYPE_CHECKING:
     from pqrun.core.scheduler import Scheduler
     from pqrun.engine.clock import SystemClock
-    from pqrun.engine.engine import Request
-    from pqrun.engine.reactor import Reactor
+    from pqrun.engine.reactor import Reactor, Request
 
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 1.0
 NO_DIRECTORY = "the current directory has been deleted: change to another one, or give -C an absolute path"

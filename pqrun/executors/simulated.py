@@ -17,10 +17,13 @@ from pqrun.core.job import NO_REPORT, Attempt, AttemptId, Exit, ExitedWith, Kill
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Engine, EventSink, LoadLimit, NoJournal, Request
+from pqrun.engine.engine import Engine, EventSink, NoJournal
+from pqrun.engine.executor import LoadLimit
+from pqrun.engine.reactor import Request
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import JobStdin, Reporter
+    from pqrun.engine.executor import Reporter
+    from pqrun.engine.live_run import JobStdin
     from pqrun.output.store import Capture
 
 

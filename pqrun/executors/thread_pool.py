@@ -17,7 +17,8 @@ from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import JobStdin, Reporter
+    from pqrun.engine.executor import Reporter
+    from pqrun.engine.live_run import JobStdin
     from pqrun.output.store import Capture
 
 

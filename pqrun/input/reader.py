@@ -15,8 +15,8 @@ from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile
 
 if TYPE_CHECKING:
     from pqrun.core.scheduler import Scheduler
-    from pqrun.engine.engine import Engine, Request
-    from pqrun.engine.reactor import Reactor
+    from pqrun.engine.engine import Engine
+    from pqrun.engine.reactor import Reactor, Request
 
 MAX_JOBS_PER_TURN = 1000
 

@@ -10,37 +10,41 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from pqrun.journal.run_directory import WATCHDOG_NAME
-
 FIRST_AFTER_SECONDS = 2.0
 HINT_AFTER_SECONDS = 5.0
 
 
 class Holder(NamedTuple):
-    """A process that has the lock file open."""
+    """A process that has the lock file open. `guards`: it is a watchdog, which holds the lock until no job is left."""
 
     pid: int
-    name: str
+    guards: bool
     stopped: bool
 
 
 class LockWait:
-    """Writer of messages to stderr: the reason for the wait, and after a while how to end it."""
+    """Writer of messages to stderr: the reason for the wait, and after a while how to end it.
 
-    def __init__(self, fd: int, path: str, killed: str) -> None:
+    `killed`: the pid of the killed pqrun. `watchdog`: the name of a watchdog's process.
+    """
+
+    def __init__(self, fd: int, path: str, killed: str, watchdog: str) -> None:
         self._fd = fd
         self._path = path
         self._killed = killed
+        self._watchdog = watchdog
         self._said = 0
 
     def tell(self, waited: float) -> None:
         """Write the message that is due after `waited` seconds."""
         if self._said == 0 and waited >= FIRST_AFTER_SECONDS:
             self._said = 1
-            _say(f"pqrun: waiting for {self._path}: {waiting_text(self._killed, holders(self._fd))}")
+            _say(
+                f"pqrun: waiting for {self._path}: {waiting_text(self._killed, holders(self._fd, self._watchdog))}"
+            )
         elif self._said == 1 and waited >= HINT_AFTER_SECONDS:
             self._said = 2
-            if hint := hint_text(holders(self._fd)):
+            if hint := hint_text(holders(self._fd, self._watchdog)):
                 _say(f"  hint: {hint}")
 
 
@@ -65,8 +69,11 @@ def hint_text(found: list[Holder]) -> str:
     return kill
 
 
-def holders(fd: int) -> list[Holder]:
-    """Return the other processes that have the same file open, as far as `/proc` shows them."""
+def holders(fd: int, watchdog: str) -> list[Holder]:
+    """Return the other processes that have the same file open, as far as `/proc` shows them.
+
+    `watchdog`: the name of a watchdog's process.
+    """
     own = os.fstat(fd)
     found = []
     with contextlib.suppress(OSError):
@@ -76,7 +83,7 @@ def holders(fd: int) -> list[Holder]:
                     text = file.read(4096)
                     end = text.rfind(b")")
                     comm = text[text.find(b"(") + 1 : end].decode(errors="replace")
-                    found.append(Holder(int(name), comm, text[end + 2 : end + 3] in b"Tt"))
+                    found.append(Holder(int(name), comm == watchdog, text[end + 2 : end + 3] in b"Tt"))
     return found
 
 
@@ -90,7 +97,7 @@ def _has_open(pid: str, file: os.stat_result) -> bool:
 
 
 def _what(found: list[Holder]) -> str:
-    if all(holder.name == WATCHDOG_NAME for holder in found):
+    if all(holder.guards for holder in found):
         return "its watchdog"
     return "the process that holds its lock"
 

@@ -173,7 +173,7 @@ class RunDirectory:
             if wait is None:
                 from pqrun.journal.lock_wait import LockWait
 
-                wait = LockWait(fd, self.path, pid)
+                wait = LockWait(fd, self.path, pid, WATCHDOG_NAME)
             wait.tell(time.monotonic() - began)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0)

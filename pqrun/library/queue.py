@@ -21,7 +21,7 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.states import Stopping
 from pqrun.core.task import Task
-from pqrun.engine.executor import JobStdin
+from pqrun.engine.live_run import JobStdin
 from pqrun.executors.local.open_stdin import MAX_WAITING_BYTES, NO_ROOM
 from pqrun.executors.python_call import Context
 from pqrun.library.admission import own_spec

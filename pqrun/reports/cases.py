@@ -22,7 +22,7 @@ from pqrun.core.job import (
 from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit, strip_ansi
-from pqrun.reports import Report
+from pqrun.reports.report import Report
 
 
 class ReportedCase(NamedTuple):

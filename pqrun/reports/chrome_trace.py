@@ -16,9 +16,9 @@ from pqrun.core.job_row import QUEUED, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit
 from pqrun.core.unicode_json import as_json
-from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.cases import one_line
 from pqrun.reports.json_document import numbers
+from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile, TextSpool
 
 

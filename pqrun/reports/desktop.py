@@ -19,8 +19,8 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of, describe_exit, escape_controls, job_label, shorten
 from pqrun.output.writer import StreamWriter
-from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.digest import headline
+from pqrun.reports.report import Ending, Report, RunInfo
 
 MIN_INTERVAL_SECONDS = 10.0
 QUIET_SECONDS = 1.0

@@ -11,8 +11,8 @@ from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
-from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.json_document import numbers, timestamp
+from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import StreamingFile
 
 Moment = Callable[[float], str]

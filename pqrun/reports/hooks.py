@@ -18,9 +18,9 @@ from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited
 from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, signal_name
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.digest import RunDigest
 from pqrun.reports.json_document import SCHEMA, job_entry, numbers
+from pqrun.reports.report import Ending, RunInfo
 
 TIMEOUT_SECONDS = 60.0
 GRACE_SECONDS = 1.0

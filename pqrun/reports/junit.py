@@ -16,7 +16,6 @@ from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, is_gone
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import (
     CaseReport,
     ReportedCase,
@@ -29,6 +28,7 @@ from pqrun.reports.cases import (
     story,
     why_skipped,
 )
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.reports.targets import AtomicFile, SpooledText, TextSpool
 
 MAX_CASE_BYTES = 32 * 1024  # bytes of each stream

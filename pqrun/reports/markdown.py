@@ -12,10 +12,10 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.text import format_duration
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import case_name, code_block, code_span, describe_case, one_line
 from pqrun.reports.digest import DigestFailure, RunDigest
 from pqrun.reports.json_document import numbers
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.reports.targets import AtomicFile
 
 if TYPE_CHECKING:

@@ -31,10 +31,10 @@ from pqrun.core.text import arguments_by_name, command, describe_exit, format_du
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.output.store import Capture
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import describe_case, one_line
 from pqrun.reports.chrome_trace import TraceLanes
 from pqrun.reports.json_document import numbers
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.reports.targets import TextSpool
 
 SCHEMA = 1

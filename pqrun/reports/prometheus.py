@@ -26,7 +26,7 @@ from pqrun.core.events import Handler
 from pqrun.core.job import CountedAs, Outcome, Priority
 from pqrun.core.job_row import QUEUED, JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.reports import Ending, Report, RunInfo
+from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile
 
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)

@@ -23,7 +23,7 @@ from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.ci_markers import ci_service
-from pqrun.reports import REPORTS, Ending, Report, ReportKind, RunInfo
+from pqrun.reports.report import REPORTS, Ending, Report, ReportKind, RunInfo
 from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, same_file
 
 if TYPE_CHECKING:

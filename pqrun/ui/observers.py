@@ -16,7 +16,7 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi
 from pqrun.engine.clock import Clock
-from pqrun.engine.engine import Request
+from pqrun.engine.reactor import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
 from pqrun.output.writer import StreamWriter

@@ -19,10 +19,10 @@ from pqrun.core.metrics import Throughput
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.ahead import JournalAhead
 from pqrun.output.store import Capture
-from pqrun.reports import RunInfo
 from pqrun.reports.cases import as_recorded
 from pqrun.reports.chrome_trace import TraceLanes
 from pqrun.reports.page_data import ROWS_PER_CHUNK, AttemptRecords, Record, chunk, job_record, logs_of
+from pqrun.reports.report import RunInfo
 
 
 class PageRecords:

@@ -26,9 +26,9 @@ from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.store import Capture, Logs, PackPlace
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.json_document import facts_of
 from pqrun.reports.page_data import page_head
+from pqrun.reports.report import Ending, RunInfo
 
 MIN_REBUILD_BYTES = 64 << 20
 MAX_REPEATS = 4

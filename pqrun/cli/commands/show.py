@@ -25,7 +25,8 @@ from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, ENDED, LIVE
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.writer import StreamWriter
-from pqrun.reports import Ending, RunInfo, write_after
+from pqrun.reports import write_after
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.ui.terminal import OUTCOME_STYLES
 
 if TYPE_CHECKING:

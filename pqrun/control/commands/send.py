@@ -15,7 +15,7 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import JobStdin
+    from pqrun.engine.live_run import JobStdin
 
 HOW_TO_ASK = "add it with `--stdin open`, or write `stdin: open` in its job file"
 

@@ -18,7 +18,8 @@ from pqrun.core.job import Attempt, AttemptId, LostExit
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.core.text import format_duration
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import JobStdin, Reporter
+from pqrun.engine.executor import Reporter
+from pqrun.engine.live_run import JobStdin
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts
 from pqrun.executors.dask.connection import SchedulerConnection
 from pqrun.executors.dask.transfer import RemoteOutputs, SubmissionBatcher

@@ -29,9 +29,10 @@ from pqrun.core.job import Attempt, AttemptId, Exit, ExitedWith, KilledBySignal,
 from pqrun.core.notices import ExecutorNotice, OutputAdvanced, ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
 from pqrun.executors.dask.worker_messages import MessageBatcher, WorkerDisk, may_be_disk_full
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 from pqrun.executors.local.command import CommandBuilder
+from pqrun.executors.local.process_group import ChildContext
 from pqrun.executors.local.watchdog import WatchdogSupervisor
 from pqrun.output.store import COPY_CHUNK_BYTES, Capture, Logs
 

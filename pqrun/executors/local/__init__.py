@@ -8,7 +8,8 @@ backend            choose the backend of a run; open and close the local one
 embedded           run shell jobs inside a host program
 child              run one command: spawn, wait, end its leftovers, reap, read its output
 process_group      stop, signal and suspend a running job
-waits              the waits for the end of a job that is not short, and for the end of leftovers
+exit_wait          the wait for the end of a job that is not short
+leftover_wait      the wait for the end of leftovers
 command            build a job's argument list, environment, working directory and stdin
 block_stdin        open the block of the input that a job reads as its stdin
 shell_bypass       find the commands that need no shell

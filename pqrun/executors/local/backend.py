@@ -12,9 +12,10 @@ from pqrun.core.job import AttemptId, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.text import place_of
 from pqrun.engine.machine_load import LoadMonitor, count_workers, load_limit, usable_cpus
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
+from pqrun.executors.local.process_group import ChildContext
 from pqrun.executors.local.procfs import LINUX
 from pqrun.executors.local.watchdog import WatchdogSupervisor
 from pqrun.executors.thread_pool import ThreadPoolExecutor

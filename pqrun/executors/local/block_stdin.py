@@ -18,8 +18,7 @@ from typing import Final
 
 from pqrun.core.job import InputBlock
 from pqrun.engine.live_run import InputStream
-from pqrun.executors.local.command import TRANSIENT_ERRNOS
-from pqrun.executors.local.spawn import StartError
+from pqrun.executors.local.spawn import TRANSIENT_ERRNOS, StartError
 from pqrun.executors.local.user_paths import open_stdin
 
 _CHUNK_BYTES: Final = 1 << 20

@@ -14,8 +14,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import (
     NO_REPORT,
@@ -35,15 +35,16 @@ from pqrun.core.notices import (
     ProcessStarted,
     StartRejected,
 )
-from pqrun.engine.clock import Clock
-from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, ProcessCleanup
-from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder
+from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS
+from pqrun.executors.local.exit_wait import EXIT_POLL_INTERVAL_SECONDS, ExitWait
+from pqrun.executors.local.leftover_wait import QUIET_SECONDS, LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.process_group import JobProcessGroup
 from pqrun.executors.local.spawn import (
     MAX_EXEC_FAILURE_BYTES,
     NO_PIPES,
     NOTHING_PRINTED,
+    TRANSIENT_ERRNOS,
     PipeReader,
     StartError,
     has_ended,
@@ -52,12 +53,9 @@ from pqrun.executors.local.spawn import (
 )
 from pqrun.executors.local.status_file import read_report
 from pqrun.executors.local.user_paths import Abandoned
-from pqrun.executors.local.waits import EXIT_POLL_INTERVAL_SECONDS, QUIET_SECONDS, ExitWait, LeftoverWait
-from pqrun.executors.local.watchdog import WatchdogSupervisor
-from pqrun.output.store import Capture, Logs, Stream
+from pqrun.output.store import Capture, Stream
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import Reporter
     from pqrun.executors.local.created_file import Creation
     from pqrun.executors.local.interactive import InteractiveStreams
     from pqrun.executors.local.open_stdin import OpenStdin
@@ -67,29 +65,6 @@ TALKATIVE_BYTES = 32 * 1024
 EXITED = [ExitedWith(code) for code in range(256)]
 FAILED_EXEC = EXITED[255]
 REAPED = "its exit status is lost: another part of this program took it, or the program ignores SIGCHLD"
-
-
-class ChildContext(NamedTuple):
-    """The shared parts of all children of a run.
-
-    `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
-    runs. `passes`: report the growth of a large stdout, which may be passed on while the job runs. `prompt`:
-    report starts, status and progress without delay. `peak_of`: the most memory, in bytes, that an attempt was
-    measured with. `talkative`: the slots whose last job printed much.
-    """
-
-    clock: Clock
-    reporter: Reporter
-    commands: CommandBuilder
-    logs: Logs
-    cleanup: ProcessCleanup
-    talkative: set[int]
-    watchdog: WatchdogSupervisor | None = None
-    capture: bool = True
-    follow: bool = False
-    passes: bool = False
-    prompt: bool = False
-    peak_of: Callable[[AttemptId], int | None] = lambda _key: None
 
 
 class Child(JobProcessGroup):

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
+from pqrun.executors.local.leftover_wait import TICK_SECONDS, LeftoverWait, no_wait
 from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
 from pqrun.executors.local.procfs import (
     LINUX,
@@ -30,7 +31,6 @@ from pqrun.executors.local.procfs import (
     reap,
     signal_if_same,
 )
-from pqrun.executors.local.waits import TICK_SECONDS, LeftoverWait, no_wait
 
 LEFTOVER_GRACE_SECONDS = 2.0
 FINAL_GRACE_SECONDS = 0.5

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 from pqrun.executors.local.cleanup import LOOK_AGAIN, ProcessCleanup
+from pqrun.executors.local.leftover_wait import LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import (
     LINUX,
@@ -31,7 +32,6 @@ from pqrun.executors.local.procfs import (
     read_stat,
     signal_if_same,
 )
-from pqrun.executors.local.waits import LeftoverWait
 
 MIN_PID_WRAP_SECONDS = 0.3
 

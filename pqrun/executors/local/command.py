@@ -20,6 +20,7 @@ from pqrun.executors.local.ownership import JobProcesses, markers
 from pqrun.executors.local.shell_bypass import ShellBypass
 from pqrun.executors.local.spawn import (
     DEFAULT_SHELL,
+    TRANSIENT_ERRNOS,
     DescriptorRoom,
     StartError,
     no_option,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 MAX_ARGUMENT_BYTES = 100_000
 MAX_VARIABLE_BYTES = 131_072
 MAX_MARKER_BYTES = 4096
-TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITY_VARIABLES = {p: b"PQRUN_PRIORITY=%b" % p.name.lower().encode() for p in Priority}
 FSENCODE: Callable[[str], bytes] = methodcaller(
     "encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()

@@ -17,10 +17,12 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.job import Attempt, Exit, ExitedWith, KilledBySignal, LostExit, NotStarted
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import JobStdin, Reporter
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.engine.executor import Reporter
+from pqrun.engine.live_run import JobStdin
+from pqrun.executors.local.child import Child
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 from pqrun.executors.local.command import CommandBuilder
+from pqrun.executors.local.process_group import ChildContext
 from pqrun.executors.local.watchdog import WatchdogSupervisor
 from pqrun.executors.python_call import PythonCall
 from pqrun.output.store import Capture, Logs

@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import OPEN_STDIN, AttemptId, Command
-from pqrun.executors.local.command import TRANSIENT_ERRNOS
 from pqrun.executors.local.open_stdin import END_OF_INPUT, ENDS_OF_INPUT, OpenStdin
-from pqrun.executors.local.spawn import PipeReader, StartError, cannot_write
+from pqrun.executors.local.spawn import TRANSIENT_ERRNOS, PipeReader, StartError, cannot_write
 from pqrun.output.store import Logs, Stream
 
 MAX_READ_BYTES = 64 * 1024

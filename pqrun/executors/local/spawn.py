@@ -29,6 +29,7 @@ HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (
 BEFORE_EXEC = (b"noexec", b"noexec:chdir")
 """The words in the message of a failed start if no program was executed. CPython 3.13 and later write the second."""
 MAX_EXEC_FAILURE_BYTES = 32
+TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _fork_exec: Callable[..., int]
 if HAS_FORK_EXEC:

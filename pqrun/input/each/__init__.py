@@ -4,6 +4,7 @@
 From outside, call `open_arguments`.
 
   arguments      combines the sources' values into jobs
+  block_files    keeps the blocks of a stream until their jobs are ok
   blocks         makes jobs of the blocks of an input (`--pipe`, `--pipe-part`)
   csv_rows       reads sources in CSV (`--csv`)
   dealing        deals the blocks of a stream out to jobs that stay (`--round-robin`)
@@ -145,23 +146,15 @@ def _producer(settings: InputSettings, each: Each, command: str, names: Columns)
     notation, tag = notation_of_each(each), None
     if each.tagstring is not None:
         tag = Template(each.tagstring, names, notation=notation, bare=True)
-    packs = each.multiple is not None or (each.max_args, each.max_lines, each.max_chars) != (None,) * 3
-    template = None
-    if command:
-        template = Template(
-            command,
-            names,
-            settings.given.get("shell"),
-            notation=notation,
-            repeats_words=each.multiple in ("X", "N"),
-        )
-    if not packs:
-        return partial(Arguments, template, tag=tag, names=names)
-    if template is None:
+    template = partial(Template, command, names, settings.given.get("shell"), notation=notation)
+    if each.multiple is None and (each.max_args, each.max_lines, each.max_chars) == (None,) * 3:
+        return partial(Arguments, template() if command else None, tag=tag, names=names)
+    if not command:
         raise UserError("many arguments need a command that gets them, such as `pqrun each -X rm`")
-    from pqrun.input.each.packing import PackedArguments, pack_rules
+    from pqrun.input.each.packing import PackedArguments, pack_rules, repeated_words
 
-    return partial(PackedArguments, pack_rules(each), template, tag=tag, names=names)
+    rewrite = repeated_words if each.multiple in ("X", "N") else None
+    return partial(PackedArguments, pack_rules(each), template(rewrite=rewrite), tag=tag, names=names)
 
 
 def _combined(

@@ -15,28 +15,23 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.events import Observer
-from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
-from pqrun.core.job_row import JobRow
+from pqrun.core.job import InputBlock, JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings
 from pqrun.core.start_policy import STREAMED
-from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
-from pqrun.input import JobInput
+from pqrun.engine.reactor import Request
 from pqrun.input.defaults import SpecBuilder, stamp
 from pqrun.input.each import notation_of_each, split_sources
 from pqrun.input.each.arguments import called, opened
+from pqrun.input.each.block_files import BlockFiles
 from pqrun.input.each.pipe import Block, BlockCutter, RecordRules, record_rules, split_positions
 from pqrun.input.each.template import Template
+from pqrun.input.job_input import JobInput
 from pqrun.input.reader import FedRun
-
-if TYPE_CHECKING:
-    from pqrun.input.each.dealing import GrowingFile
 
 DEFAULT_BLOCK_BYTES: Final = 1 << 20
 BLOCKS_PER_WORKER: Final = 2
@@ -66,64 +61,6 @@ class BlockJobs:
             str(number), self._command(self._template.command((), number), block), number, label
         )
         return job
-
-
-def write_and_close(path: str, fd: int, *pieces: bytes) -> None:
-    """Write data to a file that is open, and close it. Raises OSError with the file's name."""
-    try:
-        for data in pieces:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        os.close(fd)
-
-
-class BlockFiles(Observer):
-    """The kept blocks of a run: written on the main thread, and removed when their jobs are ok.
-
-    A job that failed keeps its block for `resume --failed`, but not in a run that is not `recorded`.
-    """
-
-    def __init__(self, directory: str, *, recorded: bool) -> None:
-        self.handlers = {ev.JobEnded: self._ended}
-        self.growing: dict[int, GrowingFile] = {}
-        self._directory = directory
-        self._recorded = recorded
-
-    def write(self, number: int, header: bytes, block: Block) -> InputBlock:
-        """Keep a block. Raises OSError if it can't be written."""
-        path, fd = self._create(number)
-        write_and_close(path, fd, header, block.data)
-        return InputBlock(number, block.offset, len(block.data), path, len(header), kept=True)
-
-    def create_empty(self, number: int) -> str:
-        """Create the file of a block that grows; return its path. Raises OSError if that is not possible."""
-        path, fd = self._create(number)
-        os.close(fd)
-        return path
-
-    def _create(self, number: int) -> tuple[str, int]:
-        path = f"{self._directory}/{number}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            return path, os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            os.mkdir(self._directory, 0o700)
-            return path, os.open(path, flags, 0o600)
-
-    def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
-        block = row.spec.work.stdin
-        if not (isinstance(block, InputBlock) and block.kept):
-            return
-        if (growing := self.growing.get(block.number)) is not None:
-            growing.close()
-        if event.outcome is Outcome.OK or not self._recorded:
-            with contextlib.suppress(OSError):
-                os.unlink(block.file)
 
 
 class BlockReader:
@@ -260,8 +197,11 @@ class BlockInput(JobInput):
                 ask(scheduler, 0.0)
 
 
-def open_blocks(settings: InputSettings, each: Each) -> JobInput:
-    """Return the input of `each --pipe` or `--pipe-part`. Raises UserError for a wrong option or file."""
+def open_blocks(settings: InputSettings, each: Each, kind: type[BlockInput]) -> JobInput:
+    """Return the input of `each --pipe`, of this kind, or that of `--pipe-part`.
+
+    Raises UserError for a wrong option or file.
+    """
     if settings.shard is not None:
         raise UserError("--shard can't be combined with --pipe: it shares out arguments, not blocks")
     path, command = _source_of(each)
@@ -281,11 +221,7 @@ def open_blocks(settings: InputSettings, each: Each) -> JobInput:
     with contextlib.suppress(OSError, AttributeError):  # fewer reads; not every pipe may be so large
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_CAPACITY_BYTES)
     cutter = BlockCutter(rules, each.block or DEFAULT_BLOCK_BYTES, header=each.header)
-    if each.round_robin:
-        from pqrun.input.each.dealing import DealtInput
-
-        return DealtInput(fd, name, cutter, jobs, each.workers)
-    return BlockInput(fd, name, cutter, jobs, each.workers)
+    return kind(fd, name, cutter, jobs, each.workers)
 
 
 def _source_of(each: Each) -> tuple[str, str]:
@@ -340,26 +276,3 @@ def _header_size(fd: int) -> int:
             return size + end
         size += len(data)
     return 0
-
-
-def reopened_blocks(directory: str, rows: Iterable[JobRow], *, remove: bool) -> bool:
-    """Prepare the kept blocks of a run that is resumed, and return whether there are any.
-
-    Their paths are set anew, because the directory of the run may have moved. With `remove`, blocks of no use are
-    removed: the job was ok just before pqrun was killed, or it was not recorded.
-    """
-    needed = set()
-    found = False
-    for row in rows:
-        block = row.spec.work.stdin if isinstance(row.spec.work, Command) else None
-        if isinstance(block, InputBlock) and block.kept:
-            found = True
-            if row.outcome is not Outcome.OK:
-                needed.add(str(block.number))
-                moved = block._replace(file=f"{directory}/{block.number}")
-                row.spec = row.spec._replace(work=row.spec.work._replace(stdin=moved))
-    if found and remove:
-        for name in os.listdir(directory):
-            if name not in needed:
-                os.unlink(f"{directory}/{name}")
-    return found

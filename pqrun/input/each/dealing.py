@@ -6,114 +6,19 @@ The stdin of such a job is a file that grows, which a thread sends to the job. L
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from threading import Condition
-from typing import Any, Final
+from typing import Any
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import UNKNOWN_SIZE, InputBlock, JobSpec
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
-from pqrun.input.each.blocks import BlockInput, BlockJobs, BlockReader, write_and_close
+from pqrun.engine.reactor import Request
+from pqrun.input.each.block_files import GrowingFile
+from pqrun.input.each.blocks import BlockInput, BlockJobs, BlockReader
 from pqrun.input.each.pipe import BlockCutter
 from pqrun.input.reader import FedRun
-
-_CHUNK_BYTES: Final = 1 << 20
-
-
-class GrowingFile:
-    """A file to which the main thread appends blocks, while a thread sends all of it to the job.
-
-    The file keeps what was sent, because a retry reads everything from the beginning. `wake` is called on any thread
-    when less than `low` bytes wait to be sent.
-    """
-
-    def __init__(self, path: str, *, low: int, wake: Callable[[], None]) -> None:
-        self.path = path
-        self.written = 0
-        self.closed = False
-        self._low = low
-        self._wake = wake
-        self._changed = Condition()
-        self._sent = 0
-        self._sender = 0
-        self._ended = False
-
-    @property
-    def wants_more(self) -> bool:
-        """Whether the job has read nearly all of the file."""
-        return not self.closed and self.backlog < self._low
-
-    @property
-    def backlog(self) -> int:
-        """How many bytes wait to be sent."""
-        return self.written - self._sent
-
-    def append(self, data: bytes) -> None:
-        """Write data for the job. Raises OSError."""
-        try:
-            append_to_file(self.path, data)
-        except FileNotFoundError:
-            if not self.closed:  # else the job has just ended, and its file was removed
-                raise
-        with self._changed:
-            self.written += len(data)
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        """End the input of the job: nothing more is appended."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Note that the job has ended for good. Called on the dispatcher thread."""
-        with self._changed:
-            self.closed = True
-            self._changed.notify_all()
-        self._wake()
-
-    def send(self, file: int, pipe: int) -> None:
-        """Write the whole file, which is open as `file`, into a pipe.
-
-        Called on a thread for each attempt. A later attempt begins again, and its sender ends an earlier one. Raises
-        OSError, BrokenPipeError if the job no longer reads.
-        """
-        with self._changed:
-            self._sender += 1
-            sender, sent, self._sent = self._sender, 0, 0
-            self._changed.notify_all()
-        while self._more(sender, sent):
-            sent += self._send_some(file, pipe, sent)
-            with self._changed:
-                if sender == self._sender:
-                    self._sent = sent
-            if self.wants_more:
-                self._wake()
-
-    def _more(self, sender: int, sent: int) -> bool:
-        """Wait until there is more to send; return False if there never will be."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self.written > sent or self._ended or self.closed or sender != self._sender
-            )
-            return self.written > sent and not self.closed and sender == self._sender
-
-    def _send_some(self, file: int, pipe: int, at: int) -> int:
-        data = os.pread(file, min(_CHUNK_BYTES, self.written - at), at)
-        if not data:
-            raise OSError(errno.ENODATA, "it is shorter than it was")
-        return os.write(pipe, data)
-
-
-def append_to_file(path: str, data: bytes) -> None:
-    """Append data to a file. It is not kept open: there is one for each worker. Raises OSError."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-    write_and_close(path, fd, data)
 
 
 class DealingReader(BlockReader):

@@ -208,8 +208,9 @@ def _bytes(text: str) -> int:
 class Template:
     """A command with placeholders; `names` are the column names from a header.
 
-    `reads`: a job has no values, because it reads a block as its stdin. `bare`: the text is not for a shell, so values are inserted as they are. `total` is the number of all jobs,
-    which the producer sets if `needs_total`. Raises UserError, with the place, for a placeholder where a
+    `reads`: a job has no values, because it reads a block as its stdin. `bare`: the text is not for a shell, so
+    values are inserted as they are. `rewrite` turns the parts of the command into others. `total` is the number of
+    all jobs, which the producer sets if `needs_total`. Raises UserError, with the place, for a placeholder where a
     quoted value would not be safe.
     """
 
@@ -221,7 +222,7 @@ class Template:
         *,
         notation: Notation = USUAL_NOTATION,
         bare: bool = False,
-        repeats_words: bool = False,
+        rewrite: Callable[[list[Part]], list[Part]] | None = None,
         reads: bool = False,
     ) -> None:
         self.total = 0
@@ -235,10 +236,8 @@ class Template:
         self._read(command)
         if not bare and any(isinstance(part, Argument) for part in self._parts):
             _check_shell(shell)
-        if repeats_words:
-            from pqrun.input.each.packing import repeated_words
-
-            self._parts = repeated_words(self._parts)
+        if rewrite is not None:
+            self._parts = rewrite(self._parts)
 
     @property
     def needs_total(self) -> bool:

@@ -14,30 +14,15 @@ From outside, call `load`.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from pqrun.core.job import JobSpec, Pool
+from pqrun.core.job import Pool
 from pqrun.input.jobfile.problems import JobFileError, Problem
 
-__all__ = ["JobFile", "JobFileError", "Problem", "load"]
+if TYPE_CHECKING:
+    from pqrun.input.jobfile.loading import JobFile
 
-
-class JobFile(NamedTuple):
-    """The content of one or more job files.
-
-    `workers` is the text in the file (`4`, `50%`, `auto`), or None. `settings` holds `delay`, `rate` and
-    other values for which there is an option too, as far as the files give them. `reads` names the files that
-    were read beside the job files.
-    """
-
-    jobs: list[JobSpec]
-    workers: str | None = None
-    max_queue: int | None = None
-    pools: tuple[Pool, ...] = ()
-    warnings: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = MappingProxyType({})
-    reads: tuple[str, ...] = ()
+__all__ = ["JobFileError", "Problem", "load"]
 
 
 def load(

@@ -7,15 +7,15 @@ Several files become one: ids and numbers over all files, needs, pools, and laye
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from pqrun.core.expansion import EnvTemplate, pool_variable, unset
 from pqrun.core.job import JobSpec, Need, Pool
 from pqrun.core.text import quoted
 from pqrun.input.defaults import SpecBuilder, Values, overlay
-from pqrun.input.jobfile import JobFile
 from pqrun.input.jobfile.document import Document, JobEntry
 from pqrun.input.jobfile.expand import (
     MAX_COMBINATIONS_IN_FILE,
@@ -30,6 +30,23 @@ from pqrun.input.jobfile.source_text import Mark, SourceText
 
 _SETTINGS: Final = ("delay", "rate", "load", "memfree", "halt", "deadline", "hooks")
 _OWN = ("run", "needs", "matrix", "for")  # defaults that don't belong to a layer of settings
+
+
+class JobFile(NamedTuple):
+    """The content of one or more job files.
+
+    `workers` is the text in the file (`4`, `50%`, `auto`), or None. `settings` holds `delay`, `rate` and
+    other values for which there is an option too, as far as the files give them. `reads` names the files that
+    were read beside the job files.
+    """
+
+    jobs: list[JobSpec]
+    workers: str | None = None
+    max_queue: int | None = None
+    pools: tuple[Pool, ...] = ()
+    warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = MappingProxyType({})
+    reads: tuple[str, ...] = ()
 
 
 def load(

@@ -17,8 +17,8 @@ import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pqrun.engine.engine import Request
 from pqrun.engine.executor import TerminalGuard
+from pqrun.engine.reactor import Request
 from pqrun.executors.local.procfs import LINUX, all_processes
 from pqrun.output.store import bytes_available
 from pqrun.ui.live.screen import in_foreground

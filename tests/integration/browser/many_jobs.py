@@ -9,8 +9,9 @@ from pqrun.core import events as ev
 from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Need, Outcome, Priority, Usage
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.settings import ReportSettings
-from pqrun.reports import Ending, RunInfo, write_after
+from pqrun.reports import write_after
 from pqrun.reports.json_document import run_facts
+from pqrun.reports.report import Ending, RunInfo
 
 BEGAN = 1_700_000_000.0
 

@@ -16,10 +16,11 @@ from pqrun.app.dry_run import CommandPrinter
 from pqrun.core.job import Attempt, AttemptId, Command, Exit, ExitedWith, JobSpec
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.embedded import EmbeddedBackend
+from pqrun.executors.local.process_group import ChildContext
 from pqrun.executors.python_call import CallContext, CallTask
 from pqrun.executors.thread_pool import ThreadPoolExecutor
 from pqrun.output.store import Logs

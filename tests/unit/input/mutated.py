@@ -5,7 +5,8 @@ import random
 import sys
 from pathlib import Path
 
-from pqrun.input.jobfile import JobFile, JobFileError, load
+from pqrun.input.jobfile import JobFileError, load
+from pqrun.input.jobfile.loading import JobFile
 
 SEEDS = [
     """\

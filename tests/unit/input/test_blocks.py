@@ -12,7 +12,8 @@ from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
 from pqrun.core.job_row import JobRow
-from pqrun.input.each.blocks import DEFAULT_BLOCK_BYTES, BlockFiles, _header_size, reopened_blocks
+from pqrun.input.each.block_files import BlockFiles, reopened_blocks
+from pqrun.input.each.blocks import DEFAULT_BLOCK_BYTES, _header_size
 from pqrun.input.each.pipe import Block, BlockCutter, record_rules, split_positions
 
 RECORD_ENDS = [

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pqrun.core.job import Command, JobSpec, Need, Pool, Priority, RetryPolicy
-from pqrun.input.jobfile import JobFile
+from pqrun.input.jobfile.loading import JobFile
 
 FULL = """\
 workers: 4

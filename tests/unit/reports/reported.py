@@ -28,9 +28,10 @@ from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.store import Capture, Logs
 from pqrun.output.writer import StreamWriter
-from pqrun.reports import Ending, RunInfo, write_after
+from pqrun.reports import write_after
 from pqrun.reports.digest import RunDigest
 from pqrun.reports.json_document import document, run_facts
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.reports.report_set import ReportSet
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 

@@ -14,8 +14,8 @@ from pqrun.core import events as ev
 from pqrun.core.job import Command, ExitedWith, JobSpec, Outcome
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.desktop import DesktopNotifier, NoDesktop, NotifySend, TerminalNotification, desktop_of
+from pqrun.reports.report import Ending, RunInfo
 
 FAKE = '#!/bin/sh\necho "$@" >> "$TOLD"\n'
 

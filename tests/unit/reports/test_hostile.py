@@ -26,10 +26,10 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import replace_surrogates
 from pqrun.output.store import Capture, Logs
-from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import code_block, code_span, one_line, printed
 from pqrun.reports.github import annotations
 from pqrun.reports.hooks import summary_of, variables_of
+from pqrun.reports.report import Ending, RunInfo
 from pqrun.reports.report_set import ReportSet
 
 NAMES = [

@@ -22,7 +22,8 @@ from pqrun.core.job import (
 )
 from pqrun.core.job_table import JobTable
 from pqrun.core.settings import ReportSettings
-from pqrun.reports import RunInfo, write_after
+from pqrun.reports import write_after
+from pqrun.reports.report import RunInfo
 from pqrun.reports.report_set import ReportSet
 
 TEXT = {"type", "message"}

@@ -15,7 +15,8 @@ from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings, Settings
-from pqrun.reports import NoReports, reports_of
+from pqrun.reports import reports_of
+from pqrun.reports.report import NoReports
 from pqrun.reports.report_set import ReportRequest, ReportSet
 from pqrun.reports.targets import AtomicFile, StreamingFile
 
