@@ -150,9 +150,11 @@ def test_what_is_ended_together_with_its_worker_is_not_to_blame(fragile, pqrun, 
 def test_what_kills_its_worker_again_and_again_is_given_up(fragile, pqrun, tmp_path):
     cluster = fragile
     jobs = tmp_path / "jobs.yaml"
-    # The parent of its shell is the worker. It lives long enough to be heard of.
-    jobs.write_text("jobs: {bad: {run: sleep 0.3; kill -9 $PPID; sleep 9, max_lost: 1, retries: 5}}")
-    run = pqrun(cluster, "", str(jobs), "-q")
+    events = tmp_path / "events"
+    # The parent of its shell is the worker. A loss counts only once pqrun has heard of the start.
+    heard = f"until [ $(grep -c attempt_started {events}) -ge $PQRUN_ATTEMPT ]; do sleep 0.05; done"
+    jobs.write_text(f"jobs: {{bad: {{run: '{heard}; kill -9 $PPID; sleep 9', max_lost: 1, retries: 5}}}}")
+    run = pqrun(cluster, "", str(jobs), "-q", "--events", str(events))
     assert run.end() == 1
     assert [event["as"] for event in run.events() if event["e"] == "end"] == ["retried", "failed"]
     assert run.ends() == {1: 1}

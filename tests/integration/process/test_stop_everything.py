@@ -61,11 +61,12 @@ def test_a_signal_to_each_process_in_any_order_interrupts_and_resume_completes(
 ) -> None:
     orders = list(permutations(["leader", "child", "pqrun", "watchdog"]))
     stay = world.script("stay", "child")
-    job = f"[ -e go ] && exit; echo leader $$ > {world.fifo}; {stay} & wait $!\n"
+    job = f"[ -e go ] && exit; echo leader $$ > {world.fifo}; {stay} & wait $!"
+    jobs = json.dumps({"jobs": [{"run": job}]})  # unlike a list, read whole before the job starts
 
     for order in orders if REPEAT > 2 else orders[::7]:
         directory = world.directory / "-".join(order)
-        run = world.start(job, "-r1", "--json", "--run-dir", str(directory))
+        run = world.start(jobs, "-r1", "--json", "--run-dir", str(directory), kind="json")
         pids = world.told_pids(2) | {"pqrun": run.pid, "watchdog": run.watchdogs()[0]}
         for name in order:
             try:
