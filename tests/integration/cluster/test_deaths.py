@@ -151,8 +151,8 @@ def test_what_kills_its_worker_again_and_again_is_given_up(fragile, pqrun, tmp_p
     cluster = fragile
     jobs = tmp_path / "jobs.yaml"
     events = tmp_path / "events"
-    # The parent of its shell is the worker. A loss counts only once pqrun has heard of the start.
-    heard = f"until [ $(grep -c attempt_started {events}) -ge $PQRUN_ATTEMPT ]; do sleep 0.05; done"
+    # The parent of its shell is the worker. A loss counts only once pqrun has heard of the start (`[d]`: not the command itself).
+    heard = f"until [ $(grep -c attempt_starte[d] {events}) -ge $PQRUN_ATTEMPT ]; do sleep 0.05; done"
     jobs.write_text(f"jobs: {{bad: {{run: '{heard}; kill -9 $PPID; sleep 9', max_lost: 1, retries: 5}}}}")
     run = pqrun(cluster, "", str(jobs), "-q", "--events", str(events))
     assert run.end() == 1
