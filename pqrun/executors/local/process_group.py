@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pqrun.core.job import Attempt
 from pqrun.executors.local.procfs import UNKILLABLE_SECONDS
 from pqrun.executors.local.spawn import has_ended
+from pqrun.executors.local.waits import EXIT_POLL_INTERVAL_SECONDS
 
 if TYPE_CHECKING:
     from pqrun.executors.local.child import ChildContext
@@ -76,6 +77,17 @@ class JobProcessGroup:
         with self._lock:
             if self._pid and not self._over:
                 self._signal_group(signal.SIGSTOP if stopped else signal.SIGCONT)
+
+    def _wait_while_suspended(self) -> None:
+        """Delay the start of a job that is suspended.
+
+        The start sets `_starting` before it reads `_suspended`, while `suspend` sets `_suspended` before it reads
+        `_starting`: so one of the two threads always sees the other, and no job starts unnoticed.
+        """
+        while self._suspended:
+            self._starting = False
+            time.sleep(EXIT_POLL_INTERVAL_SECONDS)
+            self._starting = True
 
     def _is_stop_requested(self) -> bool:
         return self._stop_requested
