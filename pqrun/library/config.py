@@ -223,8 +223,11 @@ def as_priority(value: Any) -> Priority:
 
 
 def _checked_command(command: Any) -> str | tuple[str, ...]:
-    words = command if isinstance(command, Iterable) else ()
-    words = (command,) if isinstance(command, str) else tuple(words)
+    words: tuple[Any, ...] = ()
+    if isinstance(command, str):
+        words = (command,)
+    elif isinstance(command, Iterable):
+        words = tuple(command)
     if not words or not words[0] or not all(isinstance(word, str) for word in words):
         raise ValueError(f"command: a text, or a list of texts, not {command!r}")
     return command if isinstance(command, str) else words

@@ -144,7 +144,7 @@ class RunDisplay:
         watchdogs: TerminalGuard | None,
         unread: Callable[[], Sequence[int]],
     ) -> tuple[BottomLines, KeyReader, Typed]:
-        """Return the lines of the table, its keys, and what tells whether a job reads from this terminal."""
+        """Open the lines and the keys of the table; return both, and the detection of jobs that are typed here."""
         from pqrun.ui.live.keys import KeyReader, Typed
         from pqrun.ui.live.screen import BottomLines, keeps_cursor
 
