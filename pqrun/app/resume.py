@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import Pool
-from pqrun.core.settings import Settings
+from pqrun.core.settings import RecordSettings, Settings
 from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
 from pqrun.input import JobInput
@@ -37,9 +37,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         record.close()
         raise UserError(f"cannot resume {asked.resume}: its journal has no jobs")
     if specs is None and asked.given_again:
-        for job in found.jobs.values():
-            if job.outcome is None or runs_again(job, job.outcome, failed=asked.failed):
-                job.spec = replaced(job.spec, asked.given_again)
+        change_remaining(found, asked)
     if not settings.place.dry_run:
         put_half_made_aside(found)
     keeps_blocks = _reopen_blocks(record, found, remove=not settings.place.dry_run)
@@ -62,6 +60,13 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         record,
         restart,
     )
+
+
+def change_remaining(found: RecoveredRun, asked: RecordSettings) -> None:
+    """Give the fields that this command line sets to the recorded jobs that are left to run."""
+    for job in found.jobs.values():
+        if job.outcome is None or runs_again(job, job.outcome, failed=asked.failed):
+            job.spec = replaced(job.spec, asked.given_again)
 
 
 def _reopen_blocks(record: RunRecord, found: RecoveredRun, *, remove: bool) -> bool:

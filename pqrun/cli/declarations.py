@@ -90,6 +90,7 @@ class OptionGroup:
         for kind in reversed(cls.__mro__):
             # `inspect.get_annotations` does the same, but `inspect` takes 8 ms to load.
             for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
+                assert not isinstance(hint, str), f"{kind.__module__} must not postpone its annotations"
                 if hasattr(hint, "__metadata__"):
                     found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
         for group in cls.settings:

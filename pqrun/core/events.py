@@ -266,33 +266,30 @@ class RunStopping(NamedTuple):
     by: str = ""
 
 
-Event = (
+JobEvent = (
     JobAdded
     | JobQueued
-    | AttemptSubmitted
-    | AttemptRefused
-    | AttemptStarted
-    | AttemptRestarted
-    | AttemptStopping
-    | AttemptEnded
     | JobWaiting
     | JobDelayed
     | JobRemoved
     | JobEnded
     | JobReopened
     | JobDropped
-    | StatusReported
     | JobChanged
     | JobHeld
-    | OutputGrew
-    | InputEnded
-    | SlotsChanged
-    | StartsHeld
-    | WorkersChanged
-    | PoolChanged
-    | RunPaused
-    | RunStopping
 )
+AttemptEvent = (
+    AttemptSubmitted
+    | AttemptRefused
+    | AttemptStarted
+    | AttemptRestarted
+    | AttemptStopping
+    | AttemptEnded
+    | StatusReported
+    | OutputGrew
+)
+RunEvent = InputEnded | SlotsChanged | StartsHeld | WorkersChanged | PoolChanged | RunPaused | RunStopping
+Event = JobEvent | AttemptEvent | RunEvent
 
 Handler = Callable[[Any, Any], None]
 

@@ -159,12 +159,9 @@ def expected_seconds(
         if row.outcome is not None:
             continue
         read += 1
-        seconds = past.known(row.spec)
-        if seconds is None:
-            seconds = usual
-        else:
-            known += 1
-        seconds = _rest(row, seconds, now)
+        before = past.known(row.spec)
+        known += before is not None
+        seconds = _rest(row, usual if before is None else before, now)
         total += seconds * row.spec.slots
         each[row.spec.id] = seconds = _wait(row, now) + seconds
         longest = max(longest, seconds)

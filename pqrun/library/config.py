@@ -189,20 +189,10 @@ class Job(Generic[P]):
         Raises `ValueError` if an argument is invalid, and `FileNotFoundError` if `cwd` is relative and
         the current directory has been deleted.
         """
-        words: tuple[Any, ...] = ()
-        if isinstance(command, str):
-            words = (command,)
-        elif isinstance(command, Iterable):
-            words = tuple(command)
-        if not words or not words[0] or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"command: a text, or a list of texts, not {command!r}")
-        variables = tuple((env or {}).items())
-        for name, value in variables:
-            if not isinstance(name, str) or not name or "=" in name or not isinstance(value, str):
-                raise ValueError(f"env: names and texts, not {name!r}: {value!r}")
+        run = _checked_command(command)
+        variables = _checked_variables(env or {})
         where = None if cwd is None else _absolute(os.fspath(cwd))
         stdin = OPEN_STDIN if open_stdin else None
-        run = command if isinstance(command, str) else words
         work = Command(run, cwd=where, env=variables, stdin=stdin, pty=pty)
         return Job(id, priority=priority, payload=work, max_retries=max_retries, timeout=timeout)
 
@@ -230,6 +220,24 @@ def as_priority(value: Any) -> Priority:
     except ValueError:
         levels = ", ".join(f"Priority.{level.name}" for level in reversed(Priority))
         raise ValueError(f"priority: one of {levels}, not {value!r}") from None
+
+
+def _checked_command(command: Any) -> str | tuple[str, ...]:
+    words: tuple[Any, ...] = ()
+    if isinstance(command, str):
+        words = (command,)
+    elif isinstance(command, Iterable):
+        words = tuple(command)
+    if not words or not words[0] or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"command: a text, or a list of texts, not {command!r}")
+    return command if isinstance(command, str) else words
+
+
+def _checked_variables(env: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
+    for name, value in env.items():
+        if not isinstance(name, str) or not name or "=" in name or not isinstance(value, str):
+            raise ValueError(f"env: names and texts, not {name!r}: {value!r}")
+    return tuple(env.items())
 
 
 def _absolute(path: str) -> str:

@@ -21,23 +21,17 @@ EventFacts = tuple[str, dict[str, Any]]
 
 def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
     """Return the name and facts of an event that is logged, without its time and job."""
+    if isinstance(event, ev.JobEvent):
+        return _job_facts(event, moment)
+    return _run_facts(event) if isinstance(event, ev.RunEvent) else _attempt_facts(event, moment)
+
+
+def _job_facts(event: ev.JobEvent, moment: Moment) -> EventFacts:
     match event:
         case ev.JobAdded(spec=spec, by=by):
             return "job_added", {**_spec(spec), "by": by or None}
         case ev.JobQueued(_, _, attempt, priority):
             return "job_queued", {"attempt": attempt, "priority": priority.name.lower()}
-        case ev.AttemptSubmitted(_, _, attempt, waited):
-            return "attempt_submitted", {"attempt": attempt, "wait_s": round(waited, 6)}
-        case ev.AttemptRefused(_, _, attempt, why):
-            return "attempt_refused", {"attempt": attempt, "why": why}
-        case ev.AttemptStarted(_, _, attempt, where):
-            return "attempt_started", {"attempt": attempt, "where": where}
-        case ev.AttemptRestarted(_, _, attempt, where):
-            return "attempt_restarted", {"attempt": attempt, "where": where}
-        case ev.AttemptStopping(_, _, attempt, reason, force):
-            return "attempt_stopping", {"attempt": attempt, "reason": str(reason), "force": force}
-        case ev.AttemptEnded():
-            return "attempt_ended", _attempt(event, moment)
         case ev.JobWaiting(_, _, attempt, until):
             return "job_waiting", {"attempt": attempt, "until": moment(until)}
         case ev.JobDelayed(_, _, attempt, until):
@@ -51,22 +45,37 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
             return "job_reopened", {"was": str(outcome), "by": by or None}
         case ev.JobDropped(_, _, dropped):
             return "job_dropped", {"was": str(dropped) if dropped else None}
-        case ev.StatusReported(_, _, attempt, status, progress):
-            return "job_said", {"attempt": attempt, "status": status, "progress": progress}
         case ev.JobChanged(_, _, spec, by, front):
             return "job_changed", {**_spec(spec), "by": by or None, "front": front}
         case ev.JobHeld(_, _, held, by):
             return "job_held", {"held": held, "by": by or None}
+        case _:
+            assert_never(event)
+
+
+def _attempt_facts(event: ev.AttemptEvent, moment: Moment) -> EventFacts:
+    match event:
+        case ev.AttemptSubmitted(_, _, attempt, waited):
+            return "attempt_submitted", {"attempt": attempt, "wait_s": round(waited, 6)}
+        case ev.AttemptRefused(_, _, attempt, why):
+            return "attempt_refused", {"attempt": attempt, "why": why}
+        case ev.AttemptStarted(_, _, attempt, where):
+            return "attempt_started", {"attempt": attempt, "where": where}
+        case ev.AttemptRestarted(_, _, attempt, where):
+            return "attempt_restarted", {"attempt": attempt, "where": where}
+        case ev.AttemptStopping(_, _, attempt, reason, force):
+            return "attempt_stopping", {"attempt": attempt, "reason": str(reason), "force": force}
+        case ev.AttemptEnded():
+            return "attempt_ended", _ended_attempt(event, moment)
+        case ev.StatusReported(_, _, attempt, status, progress):
+            return "job_said", {"attempt": attempt, "status": status, "progress": progress}
         case ev.OutputGrew():
             raise TypeError("the growth of output is not logged")
         case _:
-            return _run_facts(event)
+            assert_never(event)
 
 
-def _run_facts(
-    event: ev.InputEnded | ev.SlotsChanged | ev.StartsHeld | ev.WorkersChanged | ev.PoolChanged | ev.RunPaused
-    | ev.RunStopping,
-) -> EventFacts:  # fmt: skip
+def _run_facts(event: ev.RunEvent) -> EventFacts:
     match event:
         case ev.InputEnded(_, jobs, complete, why):
             return "input_ended", {"jobs": jobs, "complete": complete, "why": why or None}
@@ -86,7 +95,7 @@ def _run_facts(
             assert_never(event)
 
 
-def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
+def _ended_attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
     exit, output = event.exit, event.output
     ran = not isinstance(exit, NotStarted)
     return {

@@ -54,12 +54,7 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
         "ended_at": moment(row.ended),
         "wait_s": None if row.waited is None else round(row.waited, 6),
         "run_s": took,
-        "stdout": row.stdout,
-        "stderr": row.stderr,
-        "stdout_at": _place(row.stdout_at, row.stdout_bytes),
-        "stderr_at": _place(row.stderr_at, row.stderr_bytes),
-        "stdout_bytes": row.stdout_bytes,
-        "stderr_bytes": row.stderr_bytes,
+        **_output(row),
         "message": row.message or None,
         "user_s": round(row.usage.user, 6),
         "sys_s": round(row.usage.system, 6),
@@ -68,6 +63,17 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
         **({"where": row.where} if row.where else {}),
         **({} if rate is None else {"last_runs": rate._asdict()}),
         **bytes_beside("run", run),
+    }
+
+
+def _output(row: JobRow) -> dict[str, Any]:
+    return {
+        "stdout": row.stdout,
+        "stderr": row.stderr,
+        "stdout_at": _place(row.stdout_at, row.stdout_bytes),
+        "stderr_at": _place(row.stderr_at, row.stderr_bytes),
+        "stdout_bytes": row.stdout_bytes,
+        "stderr_bytes": row.stderr_bytes,
     }
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pqrun.executors.local.watchdog import WatchdogSupervisor
     from pqrun.input.job_count import JobCount
     from pqrun.ui.headings import OutputHeadings
-    from pqrun.ui.live.keys import Key, KeyReader
+    from pqrun.ui.live.keys import Key, KeyReader, Typed
     from pqrun.ui.live.screen import BottomLines
     from pqrun.ui.live.table import LiveTable
 
@@ -89,15 +89,7 @@ class RunDisplay:
             raw=settings.output == "raw",
             environment=environment,
         )
-        self.plain = PlainLog(
-            table,
-            err,
-            clock,
-            self._paint,
-            quiet=settings.quiet or self._kind == "none" or (self._kind == "live" and not settings.verbose),
-            verbose=settings.verbose,
-            quotes_failures=not (terminal and out.is_terminal and settings.output in ("group", "line")),
-        )
+        self.plain = self._plain_log()
         if terminal and not settings.quiet:
             from pqrun.ui.headings import OutputHeadings
 
@@ -125,18 +117,10 @@ class RunDisplay:
         if self._kind != "live":
             return
         from pqrun.executors.local.usage import is_possible
-        from pqrun.ui.live.keys import KeyReader, Typed
-        from pqrun.ui.live.screen import BottomLines, keeps_cursor
         from pqrun.ui.live.state import LiveTableState
         from pqrun.ui.live.table import LiveTable
 
-        guard = watchdogs or self._guard_terminal()
-        cursor_kept, typed = keeps_cursor(self._environment), Typed(unread)
-        screen = BottomLines(self.err, reactor.wake, guard, cursor_kept=cursor_kept)
-        self.keys = keys = KeyReader(
-            self._keys(run), guard, self._clock.now, reactor.look_again,
-            shared=self.out.is_pipe, typed=typed.maybe,
-        )  # fmt: skip
+        screen, keys, typed = self._open_terminal(run, reactor, watchdogs, unread)
         self._count = count = job_count()
         self.live = LiveTable(
             screen,
@@ -152,8 +136,28 @@ class RunDisplay:
             typed=typed.here,
         )
         self._share_terminal(screen)
-        reactor.add(keys)
+
+    def _open_terminal(
+        self,
+        run: LiveRun,
+        reactor: Reactor,
+        watchdogs: TerminalGuard | None,
+        unread: Callable[[], Sequence[int]],
+    ) -> tuple[BottomLines, KeyReader, Typed]:
+        """Open the lines and the keys of the table; return both, and the detection of jobs that are typed here."""
+        from pqrun.ui.live.keys import KeyReader, Typed
+        from pqrun.ui.live.screen import BottomLines, keeps_cursor
+
+        guard = watchdogs or self._guard_terminal()
+        typed = Typed(unread)
+        screen = BottomLines(self.err, reactor.wake, guard, cursor_kept=keeps_cursor(self._environment))
+        self.keys = KeyReader(
+            self._keys(run), guard, self._clock.now, reactor.look_again,
+            shared=self.out.is_pipe, typed=typed.maybe,
+        )  # fmt: skip
+        reactor.add(self.keys)
         reactor.on_signal(signal.SIGCONT, self._continued)
+        return screen, self.keys, typed
 
     def _share_terminal(self, screen: BottomLines) -> None:
         """Have the table erased before other parts write to the terminal, and hide output on request."""
@@ -226,6 +230,19 @@ class RunDisplay:
     def failures(self) -> list[str]:
         """Return the messages of all parts that could not be written."""
         return [part.failure for part in dict.fromkeys((self.out, self.err)) if part.failure]
+
+    def _plain_log(self) -> PlainLog:
+        settings, kind = self._settings, self._kind
+        beside_output = self.err.is_terminal and self.out.is_terminal and settings.output in ("group", "line")
+        return PlainLog(
+            self.table,
+            self.err,
+            self._clock,
+            self._paint,
+            quiet=settings.quiet or kind == "none" or (kind == "live" and not settings.verbose),
+            verbose=settings.verbose,
+            quotes_failures=not beside_output,
+        )
 
     def _make_printer(self, service: str) -> None:
         settings, clock = self._settings, self._clock

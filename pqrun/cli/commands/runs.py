@@ -23,6 +23,10 @@ def _counter(least: int) -> Callable[[str], int]:
     return lambda text: values.whole_number(text, least, 10**9)
 
 
+def _extract(help: str) -> OptionSpec:
+    return OptionSpec(("--extract",), help, metavar="DIR", read=values.directory)
+
+
 def runs(json: Annotated[bool, switch("--json", help="Print one JSON document")] = False) -> None:
     """List recorded runs, newest first."""
 
@@ -39,15 +43,7 @@ def show(
     json: Annotated[bool, switch("--json", help="Print one JSON document, like `run --json`")] = False,
     jsonl: Annotated[bool, switch("--jsonl", help="Print one line of JSON per job")] = False,
     all: Annotated[bool, switch("--all", help="List all jobs, even if there are many")] = False,
-    extract: Annotated[
-        str | None,
-        OptionSpec(
-            ("--extract",),
-            "With --json: write the output to DIR/SEQ-ID/",
-            metavar="DIR",
-            read=values.directory,
-        ),
-    ] = None,
+    extract: Annotated[str | None, _extract("With --json: write the output to DIR/SEQ-ID/")] = None,
     *,
     options: ReportOptions,
 ) -> None:
@@ -56,13 +52,9 @@ def show(
         raise WrongUsage("give --json or --jsonl, not both", "--jsonl")
     if extract is not None and not (json or jsonl):
         raise WrongUsage("needs --json or --jsonl; `pqrun logs --extract DIR` only writes files", "--extract")
+    writes_reports = any(value is not None for value in options.values().values())
     if job is not None:
-        if (
-            jsonl
-            or all
-            or extract is not None
-            or any(value is not None for value in options.values().values())
-        ):
+        if jsonl or all or extract is not None or writes_reports:
             raise WrongUsage("of one job, only --json can be written", "JOB")
         from pqrun.cli.commands.show_job import print_job
 
@@ -70,7 +62,7 @@ def show(
         return
     from pqrun.cli.commands import show as past
 
-    if any(value is not None for value in options.values().values()):
+    if writes_reports:
         past.write_reports(name, options, json=json or jsonl)
         if not (json or jsonl):
             return
@@ -103,15 +95,7 @@ def logs(
     ] = None,
     stderr: Annotated[bool, switch("--stderr", help="Print only stderr, on stdout")] = False,
     follow: Annotated[bool, switch("-f", "--follow", help="Keep printing until the run ends")] = False,
-    extract: Annotated[
-        str | None,
-        OptionSpec(
-            ("--extract",),
-            "Write the output to DIR/SEQ-ID/stdout and stderr",
-            metavar="DIR",
-            read=values.directory,
-        ),
-    ] = None,
+    extract: Annotated[str | None, _extract("Write the output to DIR/SEQ-ID/stdout and stderr")] = None,
 ) -> int:
     """Print the output of jobs byte for byte: stdout on stdout, stderr on stderr."""
     if extract is not None and (stderr or follow):

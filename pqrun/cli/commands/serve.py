@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`serve`: start a queue that waits for jobs, here, in the background, or as a service."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-from pqrun.cli.declarations import CommandSpec, WrongUsage
+from pqrun.cli.declarations import CommandSpec, OptionGroup, WrongUsage
 from pqrun.cli.options import RunOptions
 from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.values import whole_number
@@ -25,20 +23,22 @@ EXAMPLES = (
 )
 
 
-def serve(
-    name: Annotated[str, OptionSpec(("--run",), "Name of the queue", RECORD, "NAME")] = "queue",
+class QueueOptions(OptionGroup):
+    """Options of `serve` alone: the name of the queue, what keeps its process running, and how much is kept."""
+
+    name: Annotated[str, OptionSpec(("--run",), "Name of the queue", RECORD, "NAME")] = "queue"
     detach: Annotated[
         bool, OptionSpec(("--detach",), "Run in the background; return when the queue is ready", RECORD)
-    ] = False,
+    ] = False
     install: Annotated[
         bool, OptionSpec(("--install",), "Let systemd run the queue: now, and after each login", RECORD)
-    ] = False,
+    ] = False
     uninstall: Annotated[
         bool, OptionSpec(("--uninstall",), "Undo --install; the jobs of the queue are kept", RECORD)
-    ] = False,
+    ] = False
     print_unit: Annotated[
         bool, OptionSpec(("--print-unit",), "Print the unit that --install would write", RECORD)
-    ] = False,
+    ] = False
     keep: Annotated[
         int,
         OptionSpec(
@@ -48,42 +48,43 @@ def serve(
             "N",
             lambda text: whole_number(text, 0, 10**9),
         ),
-    ] = 10_000,
-    *,
-    options: RunOptions,
-) -> int:
+    ] = 10_000
+
+
+def serve(*, queue: QueueOptions, options: RunOptions) -> int:
     """Start a queue: a run that waits for jobs from `add`. A restart restores it from its journal."""
-    if detach + install + uninstall + print_unit > 1:
+    for_a_unit = queue.install or queue.print_unit
+    if queue.detach + queue.uninstall + queue.install + queue.print_unit > 1:
         raise WrongUsage("give only one of --detach, --install, --uninstall and --print-unit", "--detach")
     from pqrun.app.serve import check, directory_of, is_begun
     from pqrun.app.serve import serve as serve_queue
     from pqrun.cli.settings import resumed_settings, settings_of
 
-    path = directory_of(name, options.values()["run_dir"])
-    if uninstall:
+    path = directory_of(queue.name, options.values()["run_dir"])
+    if queue.uninstall:
         from pqrun.app.service_unit import uninstall as uninstall_service
 
-        return uninstall_service(name)
+        return uninstall_service(queue.name)
     begun = is_begun(path)
     settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
-    if (detach or install or print_unit) and "output" not in settings.record.recorded:
+    if (queue.detach or for_a_unit) and "output" not in settings.record.recorded:
         # No terminal shows the output; the run directory keeps it.
         settings = settings.with_values({"output": "none"})
-    settings = settings.with_values({"resume": None, "serve": name, "run_dir": path.path})
-    if install or print_unit:
+    settings = settings.with_values({"resume": None, "serve": queue.name, "run_dir": path.path})
+    if for_a_unit:
         from pqrun.app.service_unit import install as install_service
         from pqrun.app.service_unit import service_of
 
         check(settings)
-        described = _described(name, settings)
-        if install:
+        described = _described(queue.name, settings)
+        if queue.install:
             return install_service(described, path)
-        sys.stdout.write(service_of(name).text(described))
+        sys.stdout.write(service_of(queue.name).text(described))
         return 0
-    return serve_queue(settings, detach=detach, keep=keep)
+    return serve_queue(settings, detach=queue.detach, keep=queue.keep)
 
 
-def _described(name: str, settings: Settings) -> ServiceDescription:
+def _described(name: str, settings: "Settings") -> "ServiceDescription":
     """Return what the service runs: this command line, with what a queue without a terminal needs.
 
     The user's systemd has few of the variables of a shell. Jobs need `PATH`, and pqrun the variables that set

@@ -36,32 +36,34 @@ def at_a_time(text: str) -> str:
     return text if text == NO_LIMIT else workers(text)
 
 
+Front = Annotated[bool, switch("--front", help="Move the jobs before all others of their priority")]
+AtOnce = Annotated[
+    Any,
+    option_value(
+        at_a_time,
+        "-j",
+        "--workers",
+        "--jobs",
+        metavar="N",
+        help="Run up to N jobs at a time; with tag:NAME, up to N jobs with this tag (none: no limit)",
+    ),
+]
+Pools = Annotated[
+    list[str] | None, OptionSpec(("--pools", "--pool"), "Set the size of a pool", None, "NAME=N")
+]
+
+
 def set_(
     jobs: Jobs = None,
-    front: Annotated[
-        bool, switch("--front", help="Move the jobs before all others of their priority")
-    ] = False,
-    at_once: Annotated[
-        Any,
-        option_value(
-            at_a_time,
-            "-j",
-            "--workers",
-            "--jobs",
-            metavar="N",
-            help="Run up to N jobs at a time; with tag:NAME, up to N jobs with this tag (none: no limit)",
-        ),
-    ] = None,
-    pool: Annotated[
-        list[str] | None, OptionSpec(("--pools", "--pool"), "Set the size of a pool", None, "NAME=N")
-    ] = None,
+    front: Front = False,
+    at_once: AtOnce = None,
+    pool: Pools = None,
     run: RunName = None,
     *,
     options: SetOptions,
 ) -> int:
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.control.client import ControlClient
-    from pqrun.engine.machine_load import count_workers
     from pqrun.input.defaults import start_time
 
     change = {field.flat_name: value for field, _, value in fields_given(options)}
@@ -74,18 +76,25 @@ def set_(
     except ValueError as error:
         raise WrongUsage(str(error)) from None
     with ControlClient(run) as client:
-        if at_once is not None and not jobs:
-            client.request("workers", workers=count_workers(at_once))
-        elif at_once is not None:
-            limit = None if at_once == NO_LIMIT else count_workers(at_once)
-            for selector in jobs or ():
-                _limit(client, selector.removeprefix(TAG), limit)
+        if at_once is not None:
+            _set_workers(client, jobs or (), at_once)
         for wanted in pools:
             client.request("pool", pool=wanted.name, size=wanted.size)
         if jobs and changes:
             answer = client.request("set", jobs=jobs, change=change, front=front)
             return some(answer["count"], "no job changed: none of these jobs waits to start")
     return 0
+
+
+def _set_workers(client: ControlClient, selectors: Sequence[str], at_once: str) -> None:
+    """Set how many jobs run at a time: of the whole run, or of each tag that is selected."""
+    from pqrun.engine.machine_load import count_workers
+
+    limit = None if at_once == NO_LIMIT else count_workers(at_once)
+    if not selectors:
+        client.request("workers", workers=limit)
+    for selector in selectors:
+        _limit(client, selector.removeprefix(TAG), limit)
 
 
 def _limit(client: ControlClient, tag: str, limit: int | None) -> None:

@@ -36,10 +36,10 @@ from pqrun.core.notices import (
     StartRejected,
 )
 from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS
-from pqrun.executors.local.exit_wait import EXIT_POLL_INTERVAL_SECONDS, ExitWait
+from pqrun.executors.local.exit_wait import ExitWait
 from pqrun.executors.local.leftover_wait import QUIET_SECONDS, LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
-from pqrun.executors.local.process_group import JobProcessGroup
+from pqrun.executors.local.process_group import EXIT_POLL_INTERVAL_SECONDS, JobProcessGroup
 from pqrun.executors.local.spawn import (
     MAX_EXEC_FAILURE_BYTES,
     NO_PIPES,
@@ -68,7 +68,10 @@ REAPED = "its exit status is lost: another part of this program took it, or the 
 
 
 class Child(JobProcessGroup):
-    """One attempt at a command. A slot's thread calls `run`; any thread may call `stop`."""
+    """One attempt at a command. A slot's thread calls `run`; any thread may call `stop`.
+
+    When `run` returns, no process of the attempt is left, except those that may stay or can't be killed.
+    """
 
     _ended = False
     _lost = ""
@@ -95,23 +98,16 @@ class Child(JobProcessGroup):
             return self._stdin
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
-        """Run the attempt from spawn to reaping, and return the notice of its end.
-
-        When it returns, no process of the attempt is left, except those that may stay or can't be killed.
-        """
+        """Run the attempt from spawn to reaping, and return the notice of its end."""
         around, attempt = self._context, self._attempt
         commands, cleanup = around.commands, around.cleanup
         if self._stop_requested:
             return stopped_before(attempt.key, around.clock.now())
         if attempt.spec.creates is not None and (end := self._look_for_creation()) is not None:
             return end
-        self._starting = True
-        # Set `_starting` before reading `_suspended`, while `suspend` sets `_suspended` before reading
-        # `_starting`: so one of the two threads always sees the other, and no job starts unnoticed.
-        while self._suspended:
-            self._starting = False
-            time.sleep(EXIT_POLL_INTERVAL_SECONDS)
-            self._starting = True
+        self._starting = True  # before `_suspended` is read: see `_wait_while_suspended`
+        if self._suspended:
+            self._wait_while_suspended()
         member = commands.member(attempt, slot)
         cleanup.expect(member)
         pipes: tuple[int, ...] = ()
@@ -156,8 +152,6 @@ class Child(JobProcessGroup):
             self._creation = creation = around.commands.creation(attempt, self._is_stop_requested)
         except Abandoned as error:
             return failed_start(attempt.key, error, around.clock.now())
-        if creation is None:
-            return None
         from pqrun.executors.local.created_file import already_created
 
         return already_created(attempt, creation, around.clock.now())

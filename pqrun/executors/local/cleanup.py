@@ -167,14 +167,12 @@ class ProcessCleanup:
         ending: JobProcesses | None = None,
         wait: LeftoverWait,
     ) -> None:
+        """End the orphans that `which` selects, and then unregister the job `ending`. See `end_leftovers`."""
         kill_at = inf
         pause = LOOK_AGAIN
         while True:
             with self._lock:
-                alive, dead, all_clear = self._scan()
-                left = [orphan for orphan in alive if which(orphan)]
-                # The end of an orphan may have handed its child over to us after the list was read.
-                all_clear = all_clear and not any(orphan.owner is None or which(orphan) for orphan in dead)
+                left, all_clear = self._find(which)
                 now = time.monotonic()
                 force = hurry()
                 patient = not force and kill_at == inf
@@ -191,22 +189,33 @@ class ProcessCleanup:
                     self._give_up(left)
                     left, all_clear = [], True
                 if not left and (all_clear or now >= kill_at + UNKILLABLE_SECONDS):
-                    # Unregister under the lock of the scan. If two jobs end together and could both own an
-                    # orphan, the second scan sees the first job as over and ends it; otherwise neither would.
-                    if ending is not None:
-                        self._ownership.leave(ending)
-                        self._ownership.drop_claims(ending)
-                    self._remember_baseline()
+                    self._unregister(ending)
                     return
-                fresh = False
-                for orphan in left:
-                    if patient and orphan.may_end_by_itself(ending):
-                        continue
-                    fresh = fresh or not (orphan.asked or orphan.killed)
+                to_end = [orphan for orphan in left if not (patient and orphan.may_end_by_itself(ending))]
+                fresh = not all(orphan.asked or orphan.killed for orphan in to_end)
+                for orphan in to_end:
                     self._kill(orphan) if now >= kill_at else self._ask(orphan)
             pause = LOOK_AGAIN if fresh or not left else min(pause * 1.5, TICK_SECONDS)
             # All leftovers must end, so waiting for the first of them is enough.
             wait.until_ended(left[0].pid if left else 0, TICK_SECONDS if patient and left else pause)
+
+    def _find(self, which: Callable[[Orphan], bool]) -> tuple[list[Orphan], bool]:
+        """Return the living orphans that `which` selects, and whether one scan can tell that these are all."""
+        alive, dead, all_clear = self._scan()
+        # The end of an orphan may have handed its child over to us after the list was read.
+        all_clear = all_clear and not any(orphan.owner is None or which(orphan) for orphan in dead)
+        return [orphan for orphan in alive if which(orphan)], all_clear
+
+    def _unregister(self, ending: JobProcesses | None) -> None:
+        """Unregister a job whose leftovers have ended, if it is one, and store the calm state.
+
+        Called under the lock of the scan. If two jobs end together and could both own an orphan, the second
+        scan sees the first job as over and ends the orphan; otherwise neither would.
+        """
+        if ending is not None:
+            self._ownership.leave(ending)
+            self._ownership.drop_claims(ending)
+        self._remember_baseline()
 
     def _left_by(self, member: JobProcesses) -> list[int]:
         """Return the pids of the job's leftovers that are orphans now."""

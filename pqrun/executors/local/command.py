@@ -50,11 +50,12 @@ NUL = "cannot be started: the command contains a NUL character"
 class CommandBuilder:
     """The builder and starter of one run's commands.
 
-    `directory`: where jobs start. `workspace`: a private directory for status files and scripts. `token`:
-    marks the environment of this run's processes. `scripts`: the files of running attempts with long commands. The variable `PQRUN_TREE` holds a path of tokens and jobs,
-    so that the processes below a pqrun that runs inside a job still carry the outer job's marker. `encode`:
-    turns the texts of a job into bytes; texts from a pqrun on another machine are UTF-8, whatever the locale
-    here.
+    `directory`: where jobs start. `workspace`: a private directory for status files and scripts. `token`: marks the
+    environment of this run's processes. `scripts`: the files of running attempts with long commands. `encode`: turns
+    the texts of a job into bytes; texts from a pqrun on another machine are UTF-8, whatever the locale here.
+
+    The variable `PQRUN_TREE` holds a path of tokens and jobs, so that the processes below a pqrun that runs inside a
+    job still carry the outer job's marker.
     """
 
     def __init__(
@@ -130,58 +131,64 @@ class CommandBuilder:
         """Start the command and return its pid.
 
         `pipes`: the ends of the pipes of stdout and stderr; empty to pass pqrun's own streams. `streams`: those of a
-        job with a terminal or an open stdin.
-
-        Raises StartError if the command can never be started, OSError if the machine can't start it now, and
-        Abandoned if `stopped` returns true while a disk that the command needs does not answer.
+        job with a terminal or an open stdin. Raises StartError if the command can never be started, OSError if the
+        machine can't start it now, and Abandoned if `stopped` returns true while a disk does not answer.
         """
         command: Command = attempt.spec.work
         stdin = self._null
         if command.expand:
             command = self._with_values(attempt, command, member)
         try:
-            cwd = None
+            cwd = where = None
             if command.cwd is not None or not self._here:
                 cwd = self._checked_directory(command, stopped)
+                where = os.fsencode(cwd)
             argv = self._argv(attempt.key, command, cwd)
-            environment = self._own_variables(attempt, command, member)
-            environment = (
-                self._with_env(command, environment) if command.env else environment + self._inherited
-            )
+            own = self._own_variables(attempt, command, member)
+            environment = self._with_env(command, own) if command.env else own + self._inherited
             if streams is not None:
                 stdin, argv, environment = streams.applied(self._null, argv, environment)
             if command.stdin is not None and command.stdin != OPEN_STDIN:
                 stdin, argv = self._redirected(attempt.key, command.stdin, argv, cwd, stopped)
-            where = None if cwd is None else os.fsencode(cwd)
-            if command.nice is not None:
-                from pqrun.executors.local.niceness import niced
-            if pipes:
-                start = spawn if command.nice is None else niced(command.nice, spawn)
-                return start(argv, environment, cwd=where, stdin=stdin, pipes=pipes, keep=self._jobserver)
-            alone = spawn_uncaptured if command.nice is None else niced(command.nice, spawn_uncaptured)
-            return alone(argv, environment, cwd=where, stdin=stdin, stdout=self.stdout, keep=self._jobserver)
-        except ValueError as error:  # the text can't be encoded
-            self.clean_up(attempt.key)
-            raise StartError(126, f"cannot be started: {error}") from None
-        except OSError as error:
+            if pipes and command.nice is None:
+                return spawn(argv, environment, cwd=where, stdin=stdin, pipes=pipes, keep=self._jobserver)
+            return self._spawn_special(command, argv, environment, where, stdin, pipes)
+        except (OSError, ValueError) as error:
             self.clean_up(attempt.key)
             raise self.explain(error, attempt) from None
         finally:
             if stdin != self._null:
                 os.close(stdin)
 
-    def creation(self, attempt: Attempt, stopped: Callable[[], bool]) -> Creation | None:
-        """Return the present state of the file that the job `creates`, None without one.
+    def _spawn_special(
+        self,
+        command: Command,
+        argv: list[bytes],
+        environment: list[bytes],
+        cwd: bytes | None,
+        stdin: int,
+        pipes: Sequence[int],
+    ) -> int:
+        """Start a process that has a niceness of its own, or whose output is not captured."""
+        start, uncaptured = spawn, spawn_uncaptured
+        if command.nice is not None:
+            from pqrun.executors.local.niceness import niced
+
+            start, uncaptured = niced(command.nice, spawn), niced(command.nice, spawn_uncaptured)
+        if pipes:
+            return start(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes, keep=self._jobserver)
+        return uncaptured(argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver)
+
+    def creation(self, attempt: Attempt, stopped: Callable[[], bool]) -> Creation:
+        """Return the present state of the file that the job `creates`.
 
         Raises Abandoned if `stopped` returns true while the disk does not answer.
         """
-        creates = attempt.spec.creates
-        if creates is None:
-            return None
         from pqrun.executors.local.created_file import Creation
 
-        directory = self._directory_of(attempt.spec.work) or self._directory
-        path = os.path.join(directory, self._as_path(creates))
+        creates = attempt.spec.creates
+        assert creates is not None
+        path = os.path.join(self._directory_of(attempt.spec.work), self._as_path(creates))
         return interruptible(lambda: Creation(creates, path), stopped)
 
     def exec_failure(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
@@ -198,13 +205,12 @@ class CommandBuilder:
     def _checked_directory(self, command: Command, stopped: Callable[[], bool]) -> str:
         """Return the job's directory, which is not the current one, once its disk has answered."""
         directory = self._directory_of(command)
-        assert directory is not None
         self._directories.check(directory, stopped)
         return directory
 
-    def _directory_of(self, command: Command) -> str | None:
+    def _directory_of(self, command: Command) -> str:
         if command.cwd is None:
-            return None if self._here else self._directory
+            return self._directory
         return os.path.join(self._directory, self._as_path(command.cwd))
 
     def _as_path(self, text: str) -> str:
@@ -249,13 +255,8 @@ class CommandBuilder:
         if isinstance(run, tuple):
             return list(run)
         shell = command.shell or DEFAULT_SHELL
-        if (
-            len(run) * 4 > MAX_ARGUMENT_BYTES
-            and len(self._encode(run)) > MAX_ARGUMENT_BYTES
-            and shell[-1] == "-c"
-        ):
-            return None
-        return [*shell, no_option(run)]
+        is_long = len(run) * 4 > MAX_ARGUMENT_BYTES and len(self._encode(run)) > MAX_ARGUMENT_BYTES
+        return None if is_long and shell[-1] == "-c" else [*shell, no_option(run)]
 
     def _script(self, key: AttemptId, command: Command) -> str:
         """Write a long command to a file and return the file's path."""
@@ -377,16 +378,17 @@ class CommandBuilder:
         """Close the descriptor of /dev/null. No command can be started after that."""
         os.close(self._null)
 
-    def explain(self, error: OSError, attempt: Attempt) -> Exception:
+    def explain(self, error: OSError | ValueError, attempt: Attempt) -> Exception:
         """Turn an error of a start into a StartError, or return it as it is if the error is transient."""
         command: Command = attempt.spec.work
+        if isinstance(error, ValueError):  # the text can't be encoded
+            return StartError(126, f"cannot be started: {error}")
         if error.errno in TRANSIENT_ERRNOS:
             return error
         if error.errno == errno.E2BIG:
             return StartError(126, "cannot be started: its arguments and environment are too long")
         if error.filename == "cwd":
-            directory = self._directory_of(command) or self._directory
-            return StartError(126, f"cannot be started in {directory}: {error.strerror}")
+            return StartError(126, f"cannot be started in {self._directory_of(command)}: {error.strerror}")
         run = command.run[0] if isinstance(command.run, tuple) else (command.shell or DEFAULT_SHELL)[0]
         code = 127 if error.errno == errno.ENOENT else 126
         return StartError(code, f"cannot run {run}: {error.strerror}")

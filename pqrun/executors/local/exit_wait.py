@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from pqrun.core.job import Attempt
 from pqrun.core.notices import OutputIdle, StatusReceived
+from pqrun.executors.local.process_group import EXIT_POLL_INTERVAL_SECONDS, ChildContext
 from pqrun.executors.local.spawn import PipeReader, has_ended
 from pqrun.executors.local.status_file import read_report
 
 if TYPE_CHECKING:
     from pqrun.executors.local.open_stdin import OpenStdin
-    from pqrun.executors.local.process_group import ChildContext
 
 POLL_INTERVAL_SECONDS = 2.0
 STATUS_INTERVAL_SECONDS = 1.0
-EXIT_POLL_INTERVAL_SECONDS = 0.02
 
 
 class ExitWait:
@@ -53,34 +52,21 @@ class ExitWait:
         `watcher`: the leader's pidfd, -1 without one. `lose` is called once if output can't be stored.
         """
         around, intake = self._context, self._intake
-        poll = select.poll()
-        intake.register(poll)
-        if watcher >= 0:
-            poll.register(watcher, select.POLLIN)
-        stdin = self._stdin
-        if stdin is not None:
-            stdin.register(poll)
+        poll = self._registered(watcher)
         tick = POLL_INTERVAL_SECONDS if watcher >= 0 else EXIT_POLL_INTERVAL_SECONDS
         if around.prompt:
             tick = min(tick, STATUS_INTERVAL_SECONDS)
         idle = self._attempt.spec.idle_timeout
         heard = around.clock.now()
         look = heard + tick
-        ended = lost = False
+        lost = False
         while True:
             until = look if idle is None else min(look, heard + idle)
             ready = poll.poll(max(0.0, until - around.clock.now()) * 1000 + 1)
             now = around.clock.now()
-            for fd, _ in ready:
-                if fd not in intake:
-                    if stdin is not None and fd in stdin:
-                        stdin.advance(fd, poll)
-                    else:
-                        ended = True
-                    continue
+            ended, printed = self._transfer(ready, poll)
+            if printed:
                 heard = now
-                if not intake.read_some(fd):
-                    poll.unregister(fd)
             if intake.lost and not lost:
                 lost = True
                 lose(intake.lost)
@@ -96,6 +82,30 @@ class ExitWait:
                 if is_unkillable():
                     return False
                 self._look_around()
+
+    def _registered(self, watcher: int) -> select.poll:
+        """Return a poll object for the job's pipes and the leader's pidfd `watcher`, if there is one."""
+        poll = select.poll()
+        self._intake.register(poll)
+        if watcher >= 0:
+            poll.register(watcher, select.POLLIN)
+        if self._stdin is not None:
+            self._stdin.register(poll)
+        return poll
+
+    def _transfer(self, ready: list[tuple[int, int]], poll: select.poll) -> tuple[bool, bool]:
+        """Read from and write to the pipes that are ready. Return whether the leader has ended, and has printed."""
+        ended = printed = False
+        for fd, _ in ready:
+            if fd in self._intake:
+                printed = True
+                if not self._intake.read_some(fd):
+                    poll.unregister(fd)
+            elif self._stdin is not None and fd in self._stdin:
+                self._stdin.advance(fd, poll)
+            else:
+                ended = True
+        return ended, printed
 
     def _look_around(self) -> None:
         """Do what long jobs need now and then: reap orphans, see after the watchdogs, report the status."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pqrun.output.store import Logs
 
 START_TIMEOUT_SECONDS = 0.2
+EXIT_POLL_INTERVAL_SECONDS = 0.02
 
 
 class ChildContext(NamedTuple):
@@ -105,6 +106,17 @@ class JobProcessGroup:
         with self._lock:
             if self._pid and not self._over:
                 self._signal_group(signal.SIGSTOP if stopped else signal.SIGCONT)
+
+    def _wait_while_suspended(self) -> None:
+        """Delay the start of a job that is suspended.
+
+        The start sets `_starting` before it reads `_suspended`, while `suspend` sets `_suspended` before it reads
+        `_starting`: so one of the two threads always sees the other, and no job starts unnoticed.
+        """
+        while self._suspended:
+            self._starting = False
+            time.sleep(EXIT_POLL_INTERVAL_SECONDS)
+            self._starting = True
 
     def _is_stop_requested(self) -> bool:
         return self._stop_requested

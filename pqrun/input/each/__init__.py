@@ -125,8 +125,7 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
     arguments.warnings = _blanks_warning(head, called(first.path or ""), written, arguments.template)
     if arguments.needs_total:
         if known is None:
-            arguments.feed(head)
-            _feed_all(arguments, fd, called(first.path or "-"))
+            _feed_all(arguments, head, fd, called(first.path or "-"))
             known = ArgumentSource([], ())
         arguments.count_jobs()
     return arguments, [] if known is not None else [OpenedFile(called(first.path or "-"), fd, head)]
@@ -178,8 +177,9 @@ def _combined(
     return {"first": first, "beside": beside, "others": more}
 
 
-def _feed_all(arguments: Arguments, fd: int, name: str) -> None:
-    """Feed the whole first source."""
+def _feed_all(arguments: Arguments, head: bytes, fd: int, name: str) -> None:
+    """Feed the whole first source. `head`: the bytes that have been read of it."""
+    arguments.feed(head)
     try:
         while data := read_some(fd, READ_CHUNK_BYTES):
             arguments.feed(data)

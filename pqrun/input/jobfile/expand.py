@@ -58,27 +58,7 @@ class MatrixExpander:
                 if name not in axes:
                     say(where, f"unknown axis {quoted(name)}", f"axes are: {', '.join(axes) or 'none'}")
         size = (prod(map(len, axes.values())) if axes else 0) + len(include)
-        if len(exclude) > MAX_EXCLUDED:
-            say(
-                node,
-                f"more than {MAX_EXCLUDED:,} maps under `exclude`",
-                "use fewer maps, each with fewer axes",
-            )
-            return None
-        if size > MAX_COMBINATIONS:
-            say(
-                node,
-                f"{size:,} combinations",
-                f"at most {MAX_COMBINATIONS:,}: remove values, or split the job",
-            )
-            return None
-        self._count += size
-        if self._count > MAX_COMBINATIONS_IN_FILE:
-            say(
-                node,
-                f"more than {MAX_COMBINATIONS_IN_FILE:,} combinations in the file",
-                "split the file",
-            )
+        if self._is_too_large(node, size, len(exclude)):
             return None
         found = [tuple(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())] if axes else []
         unwanted = [pairs.items() for _, pairs in exclude]
@@ -90,6 +70,23 @@ class MatrixExpander:
             say(node, "no combination", 'write `{PY: ["3.11", "3.12"]}`')
             return None
         return tuple(dict.fromkeys(kept))
+
+    def _is_too_large(self, node: Node, size: int, excluded: int) -> bool:
+        """Count the combinations of a matrix. Return whether they exceed a limit; if so, add a problem."""
+        say = self._reader.report_of
+        if excluded > MAX_EXCLUDED:
+            hint = "use fewer maps, each with fewer axes"
+            say(node, f"more than {MAX_EXCLUDED:,} maps under `exclude`", hint)
+            return True
+        if size > MAX_COMBINATIONS:
+            hint = f"at most {MAX_COMBINATIONS:,}: remove values, or split the job"
+            say(node, f"{size:,} combinations", hint)
+            return True
+        self._count += size
+        if self._count > MAX_COMBINATIONS_IN_FILE:
+            say(node, f"more than {MAX_COMBINATIONS_IN_FILE:,} combinations in the file", "split the file")
+            return True
+        return False
 
     def _values(self, axis: Node) -> list[str]:
         self._name(axis)

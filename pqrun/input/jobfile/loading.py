@@ -213,13 +213,7 @@ class MergedFiles:
                 continue
             id = derived_id(draft.id, combination, named) if combination else draft.id
             if id in named:
-                first, other = named[id]
-                place = (
-                    f"line {other.at.line + 1}"
-                    if first is sheet
-                    else f"{first.file.name}:{other.at.line + 1}"
-                )
-                sheet.report(draft.at, f"duplicate id {quoted(id)}", f"the other one is on {place}")
+                _report_duplicate(id, sheet, draft, *named[id])
             named[id] = sheet, draft
             self._ids.append(id)
         for id in named.keys() & unnamed.keys():
@@ -339,3 +333,10 @@ class MergedFiles:
                             sheet, job, environment, (env, layer.get("env", {}), own.get("env", {}))
                         )
         return found
+
+
+def _report_duplicate(id: str, sheet: Document, draft: JobEntry, first: Document, other: JobEntry) -> None:
+    """Add a problem for a job with the id of the job `other` in the file `first`."""
+    line = other.at.line + 1
+    place = f"line {line}" if first is sheet else f"{first.file.name}:{line}"
+    sheet.report(draft.at, f"duplicate id {quoted(id)}", f"the other one is on {place}")

@@ -115,19 +115,34 @@ class LiveTable(Observer):
     def facts(self, rows: int) -> TableView:
         """Return everything that a window of `rows` rows can show."""
         now = self._clock.now()
+        view = self._without_jobs(now)
         live_state, table = self._state, self._state.table
         most = max_running(rows)
         previews = self._previews.at(live_state.running_keys(most))
         loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
         waiting = live_state.waiting(now, max_waiting(rows))
-        metrics = self._live.metrics()
-        workers = self._live.workers()
-        holding = self._live.hold_reason()
-        queued = metrics.current_queue_size
+        queued = view.metrics.current_queue_size
         active, waits = len(table.running), table.states[WAITING]
-        total, complete = self._total()
         steady = not table.stopping and not table.paused
+        return view._replace(
+            running=running,
+            more_running=active - len(running),
+            reserve=min(most, view.workers, active + queued + bool(view.hold_reason)) if steady else 0,
+            waiting=waiting,
+            more_waiting=max(0, waits - len(waiting)),
+            pending=max(0, view.total - table.ended_count - active - queued - waits),
+            failures=live_state.failures(now, max_failures(rows)),
+            has_progress=live_state.has_progress,
+        )
+
+    def _without_jobs(self, now: float) -> TableView:
+        """Return what is known of the run as a whole, and of the table itself."""
+        table, metrics = self._state.table, self._live.metrics()
+        total, complete = self._total()
+        left = None
+        if complete:
+            left = table.seconds_left(now, average=metrics.average_processing, unread=total - table.added)
         return TableView(
             title=self._title,
             run=self._run,
@@ -136,22 +151,12 @@ class LiveTable(Observer):
             complete=complete,
             outcomes=table.outcomes,
             metrics=metrics,
-            workers=workers,
-            running=running,
-            more_running=active - len(running),
-            reserve=min(most, workers, active + queued + bool(holding)) if steady else 0,
+            workers=self._live.workers(),
             measured=self._measured,
-            waiting=waiting,
-            more_waiting=max(0, waits - len(waiting)),
-            pending=max(0, total - table.ended_count - active - queued - waits),
-            failures=live_state.failures(now, max_failures(rows)),
-            has_progress=live_state.has_progress,
             rate=table.rate.per_second(now),
-            eta=table.seconds_left(now, average=metrics.average_processing, unread=total - table.added)
-            if complete
-            else None,
-            state=live_state.state,
-            hold_reason=holding,
+            eta=left,
+            state=self._state.state,
+            hold_reason=self._live.hold_reason(),
             keys=self._keys.on,
             prompt=self._keys.prompt,
             help=self.help,
