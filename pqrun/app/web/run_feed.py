@@ -16,16 +16,16 @@ from pqrun.app.web.event_stream import FeedFile, message
 from pqrun.app.web.page_records import PageAhead, PageRecords
 from pqrun.control.run_view import OutputPiece, RunView, ViewedRun, view_run
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import TAG_POOL, AttemptId, Outcome
+from pqrun.core.job import TAG_POOL, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import escape_controls
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.ahead import JournalAhead
-from pqrun.journal.projection import RunProjection, fold_journal
+from pqrun.journal.projection import RunProjection, fold_journal, kept_outputs
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.output.store import Capture, Logs, PackPlace
+from pqrun.output.store import Logs
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.json_document import facts_of
 from pqrun.reports.page_data import page_head
@@ -72,16 +72,9 @@ class RunFeed:
 
     def _begin(self) -> None:
         """Read the journal from its beginning into a new file."""
-        logs = Logs(self._view.run.logs, keep=True)
-
-        def output(
-            seq: int, attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
-        ) -> Capture:
-            return Capture.stored(logs, AttemptId(seq, attempt), out, err, out_at, err_at)
-
         self.file = FeedFile()
-        self._output = output
-        self._folded = FoldedJournal(metrics=MetricsCollector(), output=output)
+        self._output = kept_outputs(Logs(self._view.run.logs, keep=True))
+        self._folded = FoldedJournal(metrics=MetricsCollector(), output=self._output)
         self._position = JournalPosition()
         self._behind = False
         self._ahead: PageAhead | None = None
