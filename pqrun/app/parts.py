@@ -211,7 +211,7 @@ class RunParts:
             self.server.close(broken=True)
         nothing_ran = not self.table.added and not self.endless
         try:
-            self.record.close(nothing=not self.begun or nothing_ran)
+            self.record.close(discard=not self.begun or nothing_ran)
         except InternalFailure:
             if self.begun and self.engine.broken is None:  # else an earlier failure was reported
                 raise

@@ -67,7 +67,7 @@ def run(settings: Settings) -> int:
     try:
         parts = RunParts(settings, source, record, backend, reports, restart, past=past)
     except BaseException:
-        record.close(nothing=True)
+        record.close(discard=True)
         raise
     return carry_out(parts)
 
@@ -104,7 +104,7 @@ def _recorded(
 
 
 def _new_record(settings: RecordSettings) -> RunRecord:
-    return RunRecord(run_dir=settings.run_dir, keep=not settings.no_journal, durable=settings.durable)
+    return RunRecord.new(run_dir=settings.run_dir, keep=not settings.no_journal, durable=settings.durable)
 
 
 def backend_for(settings: Settings, jobs: Sequence[JobSpec]) -> Backend:

@@ -100,8 +100,8 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
     """Run the queue. `ready` tells the caller of `--detach`; without it, the service manager gets the messages."""
     restart = None
     if not is_begun(directory):
-        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)
-        record.run_id = settings.record.serve or record.run_id
+        asked = settings.record
+        record = RunRecord.new(run_dir=directory.path, keep=True, durable=asked.durable, run_id=asked.serve)
     else:
         record, restart = _restored(settings, directory, keep)
     source = JobInput((), None, (), open_end=True)
