@@ -57,6 +57,12 @@ def run_column(spec: JobSpec) -> str:
     return quote(run) if type(run) is str else json.dumps(run)
 
 
+def run_of_column(column: str) -> str | tuple[str, ...]:
+    """Return the command that `run_column` described; the text `None` for what is no command."""
+    found = json.loads(column)
+    return tuple(found) if isinstance(found, list) else str(found)
+
+
 def values_of(row: JobRow) -> tuple[Any, ...]:
     """Return the values of the columns, with an empty text for None. `run`, `tags` and `args` are JSON."""
     spec, exit, usage = row.spec, row.exit, row.usage
@@ -87,7 +93,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     names, arguments, block = json.loads(args) if args else ((), (), None)
     spec = JobSpec(
         job_id,
-        Command(_run_of(run), stdin=None if block is None else InputBlock(*block)),
+        Command(run_of_column(run), stdin=None if block is None else InputBlock(*block)),
         Priority(priority),
         timeout,
         retry=RetryPolicy(max=most_retries) if most_retries else NO_RETRIES,
@@ -143,11 +149,6 @@ def _exit_of(code: int | None, signal: str | None, why: str, *, gone: bool) -> E
     if signal is not None:
         return KilledBySignal(signal)
     return LostExit(why, gone) if code is None else ExitedWith(code)
-
-
-def _run_of(run: str) -> str | tuple[str, ...]:
-    found = json.loads(run)
-    return tuple(found) if isinstance(found, list) else str(found)
 
 
 def _storable(text: str) -> str:

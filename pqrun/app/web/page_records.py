@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from pqrun.app.web.event_stream import FeedFile
-from pqrun.control.run_view import UNFINISHED, RunNumbers, ViewedRun
+from pqrun.control.run_view import LEFT, RunNumbers, ViewedRun
 from pqrun.core import events as ev
 from pqrun.core.job_row import WAITING, JobRow
 from pqrun.core.metrics import Throughput
@@ -179,10 +179,10 @@ class PageAhead:
 
     def seconds_left(self, seen: ViewedRun) -> float | None:
         """Return the estimated seconds until the run ends, None if unknown."""
-        left = sum(seen.counts.get(state, 0) for state in UNFINISHED)
+        left = sum(seen.counts.get(state, 0) for state in LEFT)
         retries = seen.counts.get(WAITING, 0)
         return self._rate.eta(seen.now, left, waiting=retries, last_retry=seen.metrics.average_processing)
 
 
 def _ended(numbers: RunNumbers) -> int:
-    return sum(count for state, count in numbers.counts.items() if state not in UNFINISHED)
+    return sum(count for state, count in numbers.counts.items() if state not in LEFT)

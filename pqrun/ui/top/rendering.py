@@ -89,7 +89,7 @@ class TopHistory:
             left = job.began if job.began is not None else job.ended
             if job.queued is not None:
                 into[slot(job.queued)] += 1
-                if left is not None and job.state not in ("queued", "waiting", "pending", "held"):
+                if left is not None and job.state not in CHANGEABLE:
                     into[slot(max(left, job.queued))] -= 1
             if job.began is not None and (job.state == "running" or job.ended is not None):
                 out[slot(job.began)] += 1

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pqrun.control.run_view import (
+    LEFT,
     NO_LIMITS,
     NO_USAGE,
-    UNFINISHED,
     MeasuredUsage,
     OutputPiece,
     RunView,
@@ -224,8 +224,8 @@ class RecordedRunSource:
         if seen.now - since >= SETTLING_SECONDS and len(index.ended_since(since, most=MIN_ENDS)) == MIN_ENDS:
             self._rate_since = since
             return None
-        unfinished = f"state IN ({', '.join(map(repr, UNFINISHED))})"
-        return self._view.expected(seen, index.jobs(unfinished), left)
+        jobs_left = f"state IN ({', '.join(map(repr, LEFT))})"
+        return self._view.expected(seen, index.jobs(jobs_left), left)
 
     def _job(self, row: JobRow) -> ListedJob:
         row = as_seen(row, live=self._view.live)
