@@ -6,7 +6,8 @@
 report_set      All reports of a run as one observer; the exit code after them.
 targets         The file, pipe or descriptor of a report, and its failure; text that waits on the disk.
 file_clashes    Refusal of reports that would overwrite an input or a run's files.
-cases           Jobs as they end, each with the end of its output; shared text helpers.
+cases           Jobs as they end, each with the end of its output.
+safe_text       Text of jobs for files and pages: without escape sequences, cut to a length.
 digest          A run's failures, flaky and slowest jobs, in bounded memory.
 junit           JUnit XML.
 html            A page for a browser, in one file.

@@ -17,8 +17,7 @@ from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit
 from pqrun.core.unicode_json import as_json
 from pqrun.reports import Ending, Report, RunInfo
-from pqrun.reports.cases import one_line
-from pqrun.reports.json_document import numbers
+from pqrun.reports.safe_text import one_line
 from pqrun.reports.targets import AtomicFile, TextSpool
 
 
@@ -181,7 +180,7 @@ class ChromeTrace(Report):
         if self._lanes.taken and not ending.live:  # else the last count would last past the run's end
             names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
         yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)
-        facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
+        facts = {"run": ending.run, "metrics": ending.metrics.rounded()}
         yield b'\n],"displayTimeUnit":"ms","otherData":' + as_json(facts).encode() + b"}\n"
 
 

@@ -12,7 +12,7 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.reports import Ending, Report, RunInfo
-from pqrun.reports.json_document import numbers, timestamp
+from pqrun.reports.json_document import timestamp
 from pqrun.reports.targets import StreamingFile
 
 Moment = Callable[[float], str]
@@ -147,7 +147,7 @@ class EventLog(Report):
     def finish(self, ending: Ending) -> None:
         """Write the last line, with the run's exit code, and close the log."""
         if not ending.live:
-            facts = {"state": ending.run["state"], "exit": ending.code, "metrics": numbers(ending.metrics)}
+            facts = {"state": ending.run["state"], "exit": ending.code, "metrics": ending.metrics.rounded()}
             ended = ending.run["ended_at"] or self._moment(self._last)
             self._target.add(_line("run_ended", ended, facts))
         self._target.close()

@@ -14,9 +14,10 @@ from pqrun.core.job import CountedAs
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.reports import Ending, Report, RunInfo
-from pqrun.reports.cases import as_recorded, end_of, printed
+from pqrun.reports.cases import as_recorded, end_of
 from pqrun.reports.page_data import AttemptRecords, RecordSpool, job_record, logs_of, page_head, script_of
 from pqrun.reports.page_files import single_file
+from pqrun.reports.safe_text import printed
 from pqrun.reports.targets import AtomicFile, TextSpool
 
 FEW_JOBS = 200  # up to this number of jobs, the file has the output of successful jobs as well

@@ -79,12 +79,7 @@ def _place(place: OutputPlace | None, size: int) -> dict[str, Any] | None:
 def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[JobRow], wall: Wall) -> dict[str, Any]:
     """Return the whole document, as `show --json` prints it."""
     jobs = [job_entry(row, wall) for row in rows]
-    return {"schema": SCHEMA, "run": run, "metrics": numbers(metrics), "jobs": jobs}
-
-
-def numbers(metrics: Metrics) -> dict[str, Any]:
-    """Return the metrics by name, rounded to six digits, so that all reports have equal numbers."""
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.as_dict().items()}
+    return {"schema": SCHEMA, "run": run, "metrics": metrics.rounded(), "jobs": jobs}
 
 
 def as_text(document: dict[str, Any]) -> str:

@@ -32,9 +32,9 @@ from pqrun.core.unicode_json import as_json
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.output.store import Capture
 from pqrun.reports import Ending, RunInfo
-from pqrun.reports.cases import describe_case, one_line
+from pqrun.reports.cases import describe_case
 from pqrun.reports.chrome_trace import TraceLanes
-from pqrun.reports.json_document import numbers
+from pqrun.reports.safe_text import one_line
 from pqrun.reports.targets import TextSpool
 
 SCHEMA = 1
@@ -348,7 +348,7 @@ def page_head(
     directory = run.directory
     address = "" if directory is None else RunDirectory(directory).address
     return {
-        "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": numbers(ending.metrics),
+        "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": ending.metrics.rounded(),
         "code": ending.code, "live": ending.live, "began": run.wall(run.began),
         "now": time.time() if ending.live else None, "host": os.uname().nodename,
         "cwd": run.cwd, "command": run.command, "stopped": stopped,

@@ -47,13 +47,11 @@ def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -
 
 def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
     """Return the facts and the metrics of the run, the jobs in each state, and the estimated end."""
-    metrics = run.metrics_in_turn(now).as_dict()
-    numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
     left = run.seconds_left(now)
     return {
         "pqrun": VERSION,
         "run": run.facts(),
-        "metrics": numbers,
+        "metrics": run.metrics_in_turn(now).rounded(),
         "states": run.states(),
         "seconds_left": None if left is None else round(left, 1),
     }
