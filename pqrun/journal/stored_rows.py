@@ -29,6 +29,7 @@ from pqrun.core.job import (
     Usage,
     block_of,
     is_gone,
+    run_of,
 )
 from pqrun.core.job_row import WAITING, FullRow, JobRow
 from pqrun.core.metrics import MetricsCollector
@@ -53,7 +54,7 @@ _WITH_CODE = (ExitedWith, NotStarted)
 
 def run_column(spec: JobSpec) -> str:
     """Return the command of a job as its column holds it: JSON, `null` for what is no command."""
-    run = spec.work.run if isinstance(spec.work, Command) else None
+    run = run_of(spec)
     return quote(run) if type(run) is str else json.dumps(run)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, assert_never, get_args
 
 from pqrun.core import events as ev
-from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
+from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, LostExit, NotStarted, run_of
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
@@ -15,6 +15,7 @@ from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.json_document import timestamp
 from pqrun.reports.targets import StreamingFile
 
+SCHEMA = 1
 Moment = Callable[[float], str]
 EventFacts = tuple[str, dict[str, Any]]
 
@@ -95,7 +96,7 @@ def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
         "exit": exit.code if isinstance(exit, ExitedWith | NotStarted) else None,
         "signal": exit.name if isinstance(exit, KilledBySignal) else None,
         "reason": str(event.asked) if event.asked else None,
-        "message": event.said.message or getattr(exit, "why", None),
+        "message": event.said.message or (exit.why if isinstance(exit, LostExit | NotStarted) else None),
         "started_at": moment(event.began) if ran else None,
         "ended_at": moment(event.ended),
         "run_s": round(max(0.0, event.ended - event.began), 6) if ran else None,
@@ -108,7 +109,7 @@ def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
 
 
 def _spec(spec: JobSpec) -> dict[str, Any]:
-    run = getattr(spec.work, "run", None)
+    run = run_of(spec)
     return {
         "run": list(run) if isinstance(run, tuple) else run,
         "priority": spec.priority.name.lower(),
@@ -119,9 +120,6 @@ def _spec(spec: JobSpec) -> dict[str, Any]:
         **argument_facts(spec),
         **bytes_beside("run", run),
     }
-
-
-SCHEMA = 1
 
 
 class EventLog(Report):

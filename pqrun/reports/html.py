@@ -18,7 +18,8 @@ from pqrun.reports.cases import as_recorded, end_of
 from pqrun.reports.page_data import AttemptRecords, RecordSpool, job_record, logs_of, page_head, script_of
 from pqrun.reports.page_files import single_file
 from pqrun.reports.safe_text import printed
-from pqrun.reports.targets import AtomicFile, TextSpool
+from pqrun.reports.targets import AtomicFile
+from pqrun.reports.text_spool import TextSpool
 
 FEW_JOBS = 200  # up to this number of jobs, the file has the output of successful jobs as well
 MAX_STREAM_BYTES = 64 * 1024

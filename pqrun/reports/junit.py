@@ -27,7 +27,8 @@ from pqrun.core.job_table import JobTable
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import CaseReport, ReportedCase, case_name_for, describe_case
 from pqrun.reports.safe_text import last_lines, one_line, printed
-from pqrun.reports.targets import AtomicFile, SpooledText, TextSpool
+from pqrun.reports.targets import AtomicFile
+from pqrun.reports.text_spool import SpooledText, TextSpool
 
 MAX_CASE_BYTES = 32 * 1024  # bytes of each stream
 MAX_RETRY_BYTES = 4 * 1024

@@ -21,8 +21,8 @@ from pqrun.journal.ahead import JournalAhead
 from pqrun.output.store import Capture
 from pqrun.reports import RunInfo
 from pqrun.reports.cases import as_recorded
-from pqrun.reports.chrome_trace import TraceLanes
 from pqrun.reports.page_data import ROWS_PER_CHUNK, AttemptRecords, Record, chunk, job_record, logs_of
+from pqrun.reports.trace_lanes import TraceLanes
 
 
 class PageRecords:
