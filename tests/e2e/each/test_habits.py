@@ -11,7 +11,8 @@ from pqrun.cli.commands.each import habits
 from pqrun.cli.foreign_options import CURES, SPELLINGS
 from pqrun.control.job_payload import checked_fields
 from pqrun.core.errors import Rejected, UserError
-from pqrun.input.each.arguments import Arguments, SplitRules
+from pqrun.input.each.arguments import Arguments
+from pqrun.input.each.split_rules import SplitRules
 from pqrun.input.each.template import Template
 
 FILE = "dir/sub/file.ex1.ex2.ex3"
