@@ -27,7 +27,7 @@ from pqrun.reports import NoReports, RunInfo
 from pqrun.ui.observers import RunDisplay, outlets, title_of
 
 if TYPE_CHECKING:
-    from pqrun.app.serve import QueueMaintenance
+    from pqrun.app.queue_maintenance import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.core.median_timeout import MedianLimit

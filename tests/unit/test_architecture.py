@@ -22,7 +22,7 @@ IMPURE = {
     "asyncio", "multiprocessing", "tempfile", "shutil", "pathlib", "io", "sys", "datetime",
 }  # fmt: skip
 ALLOWED = {"core.values": {"signal"}}  # a table of names
-MAX_LINES, MAX_LONGER_FILES, MAX_MODULES = 400, 0, 261
+MAX_LINES, MAX_LONGER_FILES, MAX_MODULES = 400, 0, 263
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
