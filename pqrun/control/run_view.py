@@ -107,10 +107,16 @@ def view_run(run: RunDirectory, folded: FoldedRun, *, live: bool) -> ViewedRun:
         found["interrupted"] += found.pop("running", 0)
     now = time.time() if live else facts["until"]
     return ViewedRun(
-        run, live, facts, metrics_of(metrics, now=now, live=live),
-        state_of(facts, live=live, unfinished=metrics.added - metrics.ended), now,
-        folded.failed(), folded.cut_short_for_good(), {state: found[state] for state in STATES if found[state]},
-    )  # fmt: skip
+        run=run,
+        live=live,
+        facts=facts,
+        metrics=metrics_of(metrics, now=now, live=live),
+        state=state_of(facts, live=live, unfinished=metrics.added - metrics.ended),
+        now=now,
+        failed=folded.failed(),
+        cut_short_for_good=folded.cut_short_for_good(),
+        counts={state: found[state] for state in STATES if found[state]},
+    )
 
 
 class RunView:
@@ -145,7 +151,10 @@ class RunView:
         return HeldRun()
 
     def numbers(self) -> RunNumbers | None:
-        """Return the numbers of a live run as it knows them, for a reader that is behind; None if it does not answer."""
+        """Return the numbers of a live run as it knows them; None if it does not answer.
+
+        For a reader that is behind the journal.
+        """
         if self.live:
             with contextlib.suppress(*LOST):
                 return self._client.numbers()

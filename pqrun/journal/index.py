@@ -338,7 +338,7 @@ class Index(Queries):
 
 
 def as_seen(row: JobRow, *, live: bool) -> JobRow:
-    """Return a row as records and reports show it. A job that ran when its run died is interrupted."""
+    """Return a row as `show` and `top` show it. A job that ran when its run died is interrupted."""
     if row.state != "running":
         return row
     state = "running" if live else "interrupted"

@@ -102,14 +102,14 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> RunListing:
     return RunListing(
         run,
         state_of(facts, live=live, unfinished=metrics.added - metrics.ended),
-        facts["began"],
-        None if live else facts["until"],
-        facts["files"],
-        facts["workers"],
-        facts["complete"],
-        metrics.added,
-        Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
-        index.failed(),
+        began=facts["began"],
+        ended=None if live else facts["until"],
+        files=facts["files"],
+        workers=facts["workers"],
+        complete=facts["complete"],
+        jobs=metrics.added,
+        outcomes=Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
+        failed=index.failed(),
         guarded=facts.get("guarded"),
         source=facts.get("source") or run_source(facts),
     )
@@ -127,9 +127,10 @@ def _from_its_ends(run: RunDirectory) -> RunListing | None:
     header = JournalReader(run.journal).first()
     try:
         return RunListing(
-            run, STOPPED if close["stopped"] else ENDED, header["at"], close["t"], header["files"],
-            header.get("workers"), close["complete"], close["jobs"], Counter(close["outcomes"]),
-            close["failed"], guarded=close.get("guarded"), source=run_source(header),
+            run, STOPPED if close["stopped"] else ENDED, began=header["at"], ended=close["t"],
+            files=header["files"], workers=header.get("workers"), complete=close["complete"], jobs=close["jobs"],
+            outcomes=Counter(close["outcomes"]), failed=close["failed"], guarded=close.get("guarded"),
+            source=run_source(header),
         )  # fmt: skip
     except (KeyError, TypeError):
         return None

@@ -50,6 +50,10 @@ MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUM
 
 _NOWHERE = Logs("", keep=True)
 _WITH_CODE = (ExitedWith, NotStarted)
+_NUMBERS = (
+    "began", "enqueued", "dequeued", "removed", "active", "attempts_timeout", "added", "ended", "waited",
+    "processed", "last_end",
+)  # fmt: skip
 
 
 def run_column(spec: JobSpec) -> str:
@@ -183,12 +187,6 @@ class StoredRows(dict[int, JobRow]):
     def __delitem__(self, seq: int) -> None:
         self.dropped.add(seq)
         self.pop(seq, None)
-
-
-_NUMBERS = (
-    "began", "enqueued", "dequeued", "removed", "active", "attempts_timeout", "added", "ended", "waited",
-    "processed", "last_end",
-)  # fmt: skip
 
 
 class StoredMetrics(MetricsCollector):

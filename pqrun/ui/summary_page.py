@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMAND_LINES = 3
 MAX_COMMAND_LENGTH = 300
 MANY_JOBS = 20
+_NEITHER = (Outcome.CANCELLED, Outcome.INTERRUPTED, Outcome.SKIPPED)
 
 
 class SummaryPage:
@@ -189,7 +190,7 @@ class SummaryPage:
         pieces: list[Piece] = [(f"  {table.flaky} flaky", "yellow"), (": ", "dim")]
         for job in flaky:
             how = f" after {job.how}" if job.how else ""
-            passed = f", ok at try {job.attempt}/{job.tries}{how}{self._rate(job.seq)}; "
+            passed = f", ok at {job.passed}{how}{self._rate(job.seq)}; "
             pieces += [(shorten(job.label, 40), ""), (passed, "dim")]
         if table.flaky > len(flaky):
             pieces.append((f"and {table.flaky - len(flaky)} more", "dim"))
@@ -245,9 +246,6 @@ class SummaryPage:
             else:  # a command is never broken, because people copy it
                 lines += [f"  {self._paint('dim', what)}", f"    {self._paint('bold', command)}"]
         return lines
-
-
-_NEITHER = (Outcome.CANCELLED, Outcome.INTERRUPTED, Outcome.SKIPPED)
 
 
 def _parted(pieces: Iterable[Piece]) -> list[Piece]:

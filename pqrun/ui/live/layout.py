@@ -38,6 +38,34 @@ TALL, USUAL, LOW = 40, 20, 16
 MIN_ROWS = 4
 MAX_FAILURES = {TALL: 6, USUAL: 3}
 MIN_TITLE_CELLS = 12
+STATES = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
+STYLE_OF = {
+    Outcome.OK: "ok", Outcome.FAILED: "failed", Outcome.TIMEOUT: "timeout", Outcome.CANCELLED: "retry",
+    Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
+}  # fmt: skip
+# In the order in which people need them: a line that is too narrow loses its right end.
+COUNTED_OUTCOMES = (
+    Outcome.FAILED, Outcome.TIMEOUT, Outcome.OK, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.INTERRUPTED,
+)  # fmt: skip
+KEYS = (
+    ("^C", "stop"), ("q q", "drain"), ("p p", "pause"), ("+ -", "workers"), ("o", "hide output"), ("?", "keys"),
+)  # fmt: skip
+FIRST_KEYS_TO_GO = ("+ -", "o")
+HELP = (
+    ("^C", "stop running jobs (killed after their grace); again: kill now"),
+    ("^Z", "suspend pqrun and its jobs, with their time limits"),
+    ("q q", "start no more jobs, let the running ones finish"),
+    ("p p", "start no more jobs until you press p p again"),
+    ("+ -", "one worker more or less"),
+    ("o", "show or hide the output of jobs"),
+    ("?", "back to the table"),
+)
+METRIC_WORDS = {
+    "current_queue_size": "queue size", "active_workers": "active workers", "average_wait_time": "avg wait",
+    "average_processing": "avg processing", "p50_processing": "median run",
+    "p95_processing": "95% run within",
+    "oldest_wait": "oldest wait",
+}  # fmt: skip
 
 
 class LiveFrame:
@@ -161,36 +189,6 @@ def _spread(blocks: list[list[StyledLine]], *, apart: bool) -> list[StyledLine]:
             lines.append(StyledLine())
         lines += block
     return lines
-
-
-STATES = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
-STYLE_OF = {
-    Outcome.OK: "ok", Outcome.FAILED: "failed", Outcome.TIMEOUT: "timeout", Outcome.CANCELLED: "retry",
-    Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
-}  # fmt: skip
-# In the order in which people need them: a line that is too narrow loses its right end.
-COUNTED_OUTCOMES = (
-    Outcome.FAILED, Outcome.TIMEOUT, Outcome.OK, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.INTERRUPTED,
-)  # fmt: skip
-KEYS = (
-    ("^C", "stop"), ("q q", "drain"), ("p p", "pause"), ("+ -", "workers"), ("o", "hide output"), ("?", "keys"),
-)  # fmt: skip
-FIRST_KEYS_TO_GO = ("+ -", "o")
-HELP = (
-    ("^C", "stop running jobs (killed after their grace); again: kill now"),
-    ("^Z", "suspend pqrun and its jobs, with their time limits"),
-    ("q q", "start no more jobs, let the running ones finish"),
-    ("p p", "start no more jobs until you press p p again"),
-    ("+ -", "one worker more or less"),
-    ("o", "show or hide the output of jobs"),
-    ("?", "back to the table"),
-)
-METRIC_WORDS = {
-    "current_queue_size": "queue size", "active_workers": "active workers", "average_wait_time": "avg wait",
-    "average_processing": "avg processing", "p50_processing": "median run",
-    "p95_processing": "95% run within",
-    "oldest_wait": "oldest wait",
-}  # fmt: skip
 
 
 def header(facts: TableView, width: int) -> StyledLine:

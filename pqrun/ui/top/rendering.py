@@ -31,6 +31,16 @@ from pqrun.ui.top.run_source import RunState
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240
 MIN_USAGE_COLUMNS = 120
+STYLES = {
+    "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
+    "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
+    "pending": "label", "held": "retry",
+}  # fmt: skip
+KEYS = (
+    ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
+    ("s", "Sort"), ("p", "Pause"), ("Enter", "Log"), ("?", "Help"), ("q", "Quit"),
+)  # fmt: skip
+MAIN_KEYS = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -145,18 +155,6 @@ class TopHistory:
         )
 
 
-STYLES = {
-    "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
-    "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
-    "pending": "label", "held": "retry",
-}  # fmt: skip
-KEYS = (
-    ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
-    ("s", "Sort"), ("p", "Pause"), ("Enter", "Log"), ("?", "Help"), ("q", "Quit"),
-)  # fmt: skip
-MAIN_KEYS = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
-
-
 class TopColumn(NamedTuple):
     """A column of the table. A column of width 0 takes the rest of the line."""
 
@@ -236,7 +234,7 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             return [_time(job, now)]
         case "limit":
             return _limit(job, size, now)
-    return _status(job, said, now)
+    return _status(job, said)
 
 
 def _time(job: ListedJob, now: float) -> StyledText:
@@ -271,7 +269,7 @@ def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
     return [(done, f"cut {urgency(share)}"), (rest, "cut track"), (tail, "cut label")]
 
 
-def _status(job: ListedJob, said: str, now: float) -> list[StyledText]:
+def _status(job: ListedJob, said: str) -> list[StyledText]:
     if job.state == "running":
         return [(said, "output")]
     if job.not_before is not None:
