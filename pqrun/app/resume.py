@@ -49,19 +49,10 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     source = settings_before(found) if edited is None else edited
     as_left(restart, found, settings, source, anew=edited is not None)
-    return (
-        JobInput(
-            (),
-            None,
-            (),
-            workers=source.workers,
-            max_queue=source.max_queue,
-            complete=complete,
-            keeps_blocks=keeps_blocks,
-        ),
-        record,
-        restart,
+    rest = JobInput(
+        workers=source.workers, max_queue=source.max_queue, complete=complete, keeps_blocks=keeps_blocks
     )
+    return rest, record, restart
 
 
 def _reopen_blocks(record: RunRecord, found: RecoveredRun, *, remove: bool) -> bool:
@@ -114,7 +105,7 @@ def settings_before(found: RecoveredRun) -> JobInput:
     """Return the workers, queue size and pools that the first process read from its job files."""
     said = found.header.get("file") or {}
     pools = [Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())]
-    return JobInput((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
+    return JobInput(workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
 
 
 def as_left(

@@ -92,7 +92,7 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         record = RunRecord.new(run_dir=directory.path, keep=True, durable=asked.durable, run_id=asked.serve)
     else:
         record, restart = _restored(settings, directory, keep)
-    source = JobInput((), None, (), open_end=True)
+    source = JobInput(open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
     maintenance = QueueMaintenance(record, keep)
     run = RunParts(settings, source, record, backend, reports, restart, maintenance, past_for(settings))

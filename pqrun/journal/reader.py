@@ -134,7 +134,8 @@ class JournalReader:
             raise InternalFailure(f"{self.path} is not a journal of pqrun; it was not changed")
         if version > VERSION:
             raise InternalFailure(
-                f"{self.path} was written by a newer pqrun (format {version}; this pqrun reads up to {VERSION}): update pqrun"
+                f"{self.path} was written by a newer pqrun (format {version}; this pqrun reads up to {VERSION}): "
+                "update pqrun"
             )
 
     def _damaged(self, before: list[bytes], line: bytes) -> InternalFailure:

@@ -89,21 +89,26 @@ class RunDisplay:
             raw=settings.output == "raw",
             environment=environment,
         )
-        self.plain = PlainLog(
-            table,
-            err,
-            clock,
-            self._paint,
-            quiet=settings.quiet or self._kind == "none" or (self._kind == "live" and not settings.verbose),
-            verbose=settings.verbose,
-            quotes_failures=not (terminal and out.is_terminal and settings.output in ("group", "line")),
-        )
+        self.plain = self._new_log()
         if terminal and not settings.quiet:
             from pqrun.ui.headings import OutputHeadings
 
             retries = self._kind == "live" and not settings.verbose
             self.headings = OutputHeadings(err, self._paint, retries=retries)
         self._make_printer(ci_service(settings.ci, environment))
+
+    def _new_log(self) -> PlainLog:
+        settings, watched = self._settings, self._kind == "live"
+        prints_here = self.err.is_terminal and self.out.is_terminal and settings.output in ("group", "line")
+        return PlainLog(
+            self.table,
+            self.err,
+            self._clock,
+            self._paint,
+            quiet=settings.quiet or self._kind == "none" or (watched and not settings.verbose),
+            verbose=settings.verbose,
+            quotes_failures=not prints_here,
+        )
 
     def open_live(
         self,

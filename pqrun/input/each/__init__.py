@@ -86,6 +86,17 @@ class ArgumentSource(NamedTuple):
     names: Columns
 
 
+class FirstSource(NamedTuple):
+    """The first source: `known` to its end, or open as `fd`, of which `head` was read already."""
+
+    name: str
+    records: RecordSplitter
+    names: Columns
+    known: ArgumentSource | None
+    fd: int = -1
+    head: bytes = b""
+
+
 def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list[OpenedFile]]:
     """Return the producer of the jobs, and the descriptor to feed it from if the first source is a file."""
     command, sources = split_sources(
@@ -94,40 +105,40 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
     sources = sources or [ArgumentSyntax(path="-")]
     _check_stdin(sources, given=bool(each.words or each.files))
     rules = split_rules(settings.null, each)
-    first, rest = sources[0], sources[1:]
-    name = ":::" if first.path is None else shown_name(first.path)
-    fd, records = -1, rules.records(name)
-    head = b""
-    names: Columns = ()
-    known: ArgumentSource | None = None
-    if first.path is None or each.link or each.shuf or each.csv:
-        known = _read(first, rules)
-        names = known.names
-    else:
-        fd = open_source(first.path)
-        if rules.header:
-            names = _header(fd, records, rules, name)
-        if each.max_args and command and not rules.words:
-            head = read_some_of(fd, READ_CHUNK_BYTES, name)
-    others = [_read(source, rules) for source in rest]
-    names = sum((other.names for other in others), names)
+    # xargs would split lines at blanks: the beginning of the source tells whether to warn of that.
+    first = _open_first(sources[0], rules, each, looks_ahead=bool(each.max_args and command))
+    others = [_read(source, rules) for source in sources[1:]]
+    names = sum((other.names for other in others), first.names)
     arguments = _producer(settings, each, command, names)(
         rules,
         settings.given,
-        name=name,
-        records=records,
-        rows=_combined(each, known, rest, others),
+        name=first.name,
+        records=first.records,
+        rows=_combined(each, first.known, sources[1:], others),
     )
     arguments.files = [source.path for source in sources if source.path is not None]
     arguments.skips_blank = each.no_run_if_empty
-    arguments.warnings = _blanks_warning(head, name, rules, arguments.template)
+    arguments.warnings = _blanks_warning(first.head, first.name, rules, arguments.template)
     if arguments.needs_total:
-        if known is None:
-            arguments.feed(head)
-            _feed_all(arguments, fd, name)
-            known = ArgumentSource([], ())
+        if first.known is None:
+            arguments.feed(first.head)
+            _feed_all(arguments, first.fd, first.name)
         arguments.count_jobs()
-    return arguments, [] if known is not None else [OpenedFile(name, fd, head)]
+        return arguments, []
+    return arguments, [OpenedFile(first.name, first.fd, first.head)] if first.known is None else []
+
+
+def _open_first(source: ArgumentSyntax, rules: SplitRules, each: Each, *, looks_ahead: bool) -> FirstSource:
+    """Open the first source, and read as much of it as is needed now. `looks_ahead`: also some of its lines."""
+    name = ":::" if source.path is None else shown_name(source.path)
+    records = rules.records(name)
+    if source.path is None or each.link or each.shuf or each.csv:
+        known = _read(source, rules)
+        return FirstSource(name, records, known.names, known)
+    fd = open_source(source.path)
+    names = _header(fd, records, rules, name) if rules.header else ()
+    head = read_some_of(fd, READ_CHUNK_BYTES, name) if looks_ahead and not rules.words else b""
+    return FirstSource(name, records, names, None, fd, head)
 
 
 def notation_of_each(each: Each) -> Notation:

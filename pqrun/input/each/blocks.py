@@ -236,7 +236,7 @@ class BlockInput(JobInput):
     def __init__(self, fd: int, name: str, cutter: BlockCutter, jobs: BlockJobs, workers: str | None) -> None:
         ahead = BLOCKS_PER_WORKER * count_workers(workers)
         files = ("-" if name == "stdin" else name,)
-        super().__init__((), None, (), files=files, max_queue=ahead, keeps_blocks=True)
+        super().__init__(files=files, max_queue=ahead, keeps_blocks=True)
         self._stream = fd
         self._reader: Callable[..., BlockReader] = partial(BlockReader, fd, name, cutter, jobs)
 
@@ -276,7 +276,7 @@ def open_blocks(settings: InputSettings, each: Each) -> JobInput:
         removes=each.remove_rec_sep,
     )
     if each.pipe_part:
-        return JobInput(_part_jobs(path, rules, each, jobs), None, (), files=(path,))
+        return JobInput(_part_jobs(path, rules, each, jobs), files=(path,))
     fd = open_source(path)
     with contextlib.suppress(OSError, AttributeError):  # fewer reads; not every pipe may be so large
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_CAPACITY_BYTES)

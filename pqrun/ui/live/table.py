@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pqrun.core.events import Observer
 from pqrun.core.job_row import WAITING
+from pqrun.core.metrics import Metrics
 from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
 from pqrun.ui.live.keys import KeyReader
@@ -121,9 +122,7 @@ class LiveTable(Observer):
         loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
         waiting = live_state.waiting(now, max_waiting(rows))
-        metrics = self._live.metrics()
-        workers = self._live.workers()
-        holding = self._live.hold_reason()
+        metrics, workers, holding = self._live.metrics(), self._live.workers(), self._live.hold_reason()
         queued = metrics.current_queue_size
         active, waits = len(table.running), table.states[WAITING]
         total, complete = self._total()
@@ -147,9 +146,7 @@ class LiveTable(Observer):
             failures=live_state.failures(now, max_failures(rows)),
             has_progress=live_state.has_progress,
             rate=table.rate.per_second(now),
-            eta=table.seconds_left(now, average=metrics.average_processing, unread=total - table.added)
-            if complete
-            else None,
+            eta=self._seconds_left(now, metrics, total) if complete else None,
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys.on,
@@ -157,6 +154,10 @@ class LiveTable(Observer):
             help=self.help,
             output_hidden=self.output_hidden,
         )
+
+    def _seconds_left(self, now: float, metrics: Metrics, total: int) -> float | None:
+        table = self._state.table
+        return table.seconds_left(now, average=metrics.average_processing, unread=total - table.added)
 
     def _total(self) -> tuple[int, bool]:
         """Return the number of the run's jobs, and whether these are all; if not, some are not read yet."""
