@@ -110,7 +110,7 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
 
 def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
     """Reopen the record of the queue; return it and the plan for its unfinished jobs."""
-    from pqrun.app.resume import as_left, end_survivors, put_half_made_aside, settings_before
+    from pqrun.app.resume import end_survivors, first_input, put_half_made_aside, set_workers_and_pools
     from pqrun.journal.restart_plan import plan_restart
 
     record = RunRecord.reopen(directory.path, durable=settings.record.durable, keep=keep)
@@ -118,5 +118,5 @@ def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[R
     end_survivors(record.found.tokens)
     put_half_made_aside(record.found)
     restart = plan_restart(record.found, record.found.last, failed=False)
-    as_left(restart, record.found, settings, settings_before(record.found), anew=False)
+    set_workers_and_pools(restart, record.found, settings, first_input(record.found), anew=False)
     return record, restart

@@ -258,3 +258,22 @@ def _parted_groups(groups: Iterable[list[Piece]]) -> list[Piece]:
     for group in groups:
         found += [(", ", ""), *group] if found else group
     return found
+
+
+def exported_function_hint(failures: Iterable[SummaryFailure], environment: Iterable[str]) -> str:
+    """Return a hint if a command was not found that is a bash function in pqrun's `environment`; else ''.
+
+    Bash exports a function as the variable `BASH_FUNC_name%%`. Other shells, such as `sh`, ignore it.
+    """
+    functions = {
+        name[len("BASH_FUNC_") : -2]
+        for name in environment
+        if name.startswith("BASH_FUNC_") and name.endswith("%%")
+    }
+    for failure in failures if functions else ():
+        words = format_command(failure.spec.work).split()
+        called = functions.intersection(words)
+        if called and failure.how.startswith("exit 127"):
+            name = escape_controls(next(word for word in words if word in called))
+            return f"`{name}` is an exported bash function, which `sh` doesn't know: use --shell 'bash -c'"
+    return ""

@@ -38,8 +38,8 @@ TALL, USUAL, LOW = 40, 20, 16
 MIN_ROWS = 4
 MAX_FAILURES = {TALL: 6, USUAL: 3}
 MIN_TITLE_CELLS = 12
-STATES = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
-STYLE_OF = {
+STYLE_OF_STATE = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
+STYLE_OF_OUTCOME = {
     Outcome.OK: "ok", Outcome.FAILED: "failed", Outcome.TIMEOUT: "timeout", Outcome.CANCELLED: "retry",
     Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
 }  # fmt: skip
@@ -195,7 +195,7 @@ def header(facts: TableView, width: int) -> StyledLine:
     """Return the line of title, run and elapsed time, and on the right the state, time to go and rate."""
     right = StyledLine()
     if facts.state:
-        right.add(f" {facts.state.upper()} ", STATES[facts.state])
+        right.add(f" {facts.state.upper()} ", STYLE_OF_STATE[facts.state])
     if facts.eta is not None:
         right.add("  " if right.pieces else "").add("about ", "label")
         right.add(_clock(ceil(facts.eta)), "strong").add(" to go", "label")
@@ -243,7 +243,8 @@ def counts(facts: TableView, width: int) -> StyledLine:
     """Return the line of job counts by state."""
     numbers = [(facts.waits, "waiting to retry", "retry")]
     numbers += [
-        (facts.outcomes.get(outcome, 0), str(outcome), STYLE_OF[outcome]) for outcome in COUNTED_OUTCOMES
+        (facts.outcomes.get(outcome, 0), str(outcome), STYLE_OF_OUTCOME[outcome])
+        for outcome in COUNTED_OUTCOMES
     ]
     numbers += [(facts.active, "running", "running"), (facts.metrics.current_queue_size, "queued", "")]
     numbers.append((facts.pending, "pending", "label"))

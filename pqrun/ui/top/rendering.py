@@ -31,7 +31,7 @@ from pqrun.ui.top.run_source import RunState
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240
 MIN_USAGE_COLUMNS = 120
-STYLES = {
+STYLE_OF_STATE = {
     "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
     "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
     "pending": "label", "held": "retry",
@@ -226,7 +226,7 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             name = PRIORITIES[job.priority]
             return [(name, name if job.unfinished else "label")]
         case "state":
-            return [(job.state, STYLES[job.state])]
+            return [(job.state, STYLE_OF_STATE[job.state])]
         case "try":
             number = job.attempts + (job.state == "waiting")  # of the next attempt
             return [(f"{number}/{job.most}" if job.attempts else "", "retry" if number > 1 else "")]
@@ -305,7 +305,7 @@ def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> 
     """Return five lines: jobs by state, the ten core metrics, and three curves."""
     numbers = run.metrics
     counts: list[list[StyledText]] = [
-        [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
+        [(f"{jobs.counts[state]:,} ", STYLE_OF_STATE[state]), (state, "label")]
         for state in STATES
         if jobs.counts[state]
     ]
