@@ -193,7 +193,12 @@ class RunFeed:
         paused = seen.live and known.paused
         stopping = seen.live and bool(seen.facts["stopped"])
         head = page_head(
-            records.run, ending, lanes=lanes, dropped=records.dropped, stopped=known.table.stopped
+            records.run,
+            ending,
+            now=seen.now if seen.live else None,
+            lanes=lanes,
+            dropped=records.dropped,
+            stopped=known.table.stopped,
         )
         pools = known.pools if seen.live else {}
         limits = {
