@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pqrun.control.commands.set import CHANGEABLE
+from pqrun.control.job_payload import CHANGEABLE
 from pqrun.core.job import Command, JobSpec, RetryPolicy
 from pqrun.core.job_fields import (
     COMMENT_FIELDS,

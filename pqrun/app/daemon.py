@@ -30,12 +30,11 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
         _daemonize(directory, serve, writing)
     os.close(writing)
     os.waitpid(first, 0)
-    word, _, rest = _heard(reading).partition(" ")
+    word, _, rest = _message(reading).partition(" ")
     if word == _READY:
         place = escape_controls(directory.path)
-        said = f"serving {place} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it"
         out = StreamWriter(1, "standard output")
-        out.note(said)
+        out.note(f"serving {place} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it")
         if out.failure:
             raise InternalFailure(out.failure)
         return 0
@@ -46,60 +45,60 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     )
 
 
-def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], told: int) -> None:
+def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], pipe: int) -> None:
     """Fork again: the child exits at once, and the grandchild runs `serve`. Neither returns.
 
-    The grandchild is not a session leader, so it can never get a controlling terminal. `told` is the
-    pipe to the caller, for one message.
+    The grandchild is not a session leader, so it can never get a controlling terminal. `pipe` is the one to
+    the caller, for one message.
     """
     code = OWN_FAILURE
-    told_yet = False
+    has_told = False
 
     def tell(text: str) -> None:
-        nonlocal told_yet
-        if not told_yet:
-            told_yet = True
-            os.write(told, text.encode("utf-8", "surrogateescape") + _END)
-            os.close(told)
+        nonlocal has_told
+        if not has_told:
+            has_told = True
+            os.write(pipe, text.encode("utf-8", "surrogateescape") + _END)
+            os.close(pipe)
 
     try:
         os.setsid()
         if os.fork():
             os._exit(0)
-        _close_all_but(told)
+        _close_all_but(pipe)
         _take_log(directory)
         code = serve(lambda: tell(f"{_READY} {os.getpid()}"))
     except BaseException as error:
-        told_of = error if isinstance(error, UserError) else refusal(error)
-        if told_of is not None:
-            code = told_of.code if isinstance(told_of, InternalFailure) else USAGE
-            _say(f"pqrun: {told_of}")
-            tell(f"{code} {told_of}")
+        failure = error if isinstance(error, UserError) else refusal(error)
+        if failure is not None:
+            code = failure.code if isinstance(failure, InternalFailure) else USAGE
+            _log(f"pqrun: {failure}")
+            tell(f"{code} {failure}")
         else:
             code = BUG
-            _say(traceback.format_exc() + "pqrun: this is a bug in pqrun: please report the lines above")
+            _log(traceback.format_exc() + "pqrun: this is a bug in pqrun: please report the lines above")
             tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG_NAME} has the details")
     finally:
         os._exit(code)
 
 
-def _heard(pipe: int) -> str:
+def _message(pipe: int) -> str:
     """Return the message from a pipe, up to its end mark or the end of the writer."""
-    said = b""
-    while not said.endswith(_END) and (data := os.read(pipe, 4096)):
-        said += data
+    received = b""
+    while not received.endswith(_END) and (data := os.read(pipe, 4096)):
+        received += data
     os.close(pipe)
-    return said.removesuffix(_END).decode("utf-8", "replace")
+    return received.removesuffix(_END).decode("utf-8", "replace")
 
 
-def _close_all_but(told: int) -> None:
+def _close_all_but(pipe: int) -> None:
     """Close the caller's descriptors: a reader of one of its pipes would wait as long as the queue lives."""
     try:
         numbers = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:
         numbers = list(range(1024))
     for number in numbers:
-        if number > 2 and number != told:
+        if number > 2 and number != pipe:
             try:
                 os.close(number)
             except OSError:
@@ -118,7 +117,7 @@ def _take_log(directory: RunDirectory) -> None:
             os.close(fd)
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     try:
         os.write(2, escape_controls(text, keep="\t\n").encode() + b"\n")
     except OSError:

@@ -7,7 +7,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from pqrun.core.errors import UserError
+from pqrun.core.errors import OK, OWN_FAILURE, UserError
 from pqrun.core.job import Attempt, Command, JobSpec, format_command
 from pqrun.core.job_fields import STORED_FIELDS, value_of
 from pqrun.core.scheduler import Scheduler
@@ -88,5 +88,5 @@ def dry_run(
         raise UserError(source.wrong)
     if out.failure:
         err.note(out.failure)
-        return 4
-    return 0
+        return OWN_FAILURE
+    return OK

@@ -27,7 +27,7 @@ from pqrun.reports.report import NoReports, RunInfo
 from pqrun.ui.observers import RunDisplay, outlets, title_of
 
 if TYPE_CHECKING:
-    from pqrun.app.maintenance import QueueMaintenance
+    from pqrun.app.queue_maintenance import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.core.median_timeout import MedianLimit
@@ -211,7 +211,7 @@ class RunParts:
             self.server.close(broken=True)
         nothing_ran = not self.table.added and not self.endless
         try:
-            self.record.close(nothing=not self.begun or nothing_ran)
+            self.record.close(discard=not self.begun or nothing_ran)
         except InternalFailure:
             if self.begun and self.engine.broken is None:  # else an earlier failure was reported
                 raise

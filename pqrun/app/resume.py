@@ -45,21 +45,12 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     if restart.said:
         StreamWriter(2, "standard error").note(restart.said)
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
-    source = settings_before(found) if edited is None else edited
-    as_left(restart, found, settings, source, anew=edited is not None)
-    return (
-        JobInput(
-            (),
-            None,
-            (),
-            workers=source.workers,
-            max_queue=source.max_queue,
-            complete=complete,
-            keeps_blocks=keeps_blocks,
-        ),
-        record,
-        restart,
+    source = first_input(found) if edited is None else edited
+    set_workers_and_pools(restart, found, settings, source, anew=edited is not None)
+    rest = JobInput(
+        workers=source.workers, max_queue=source.max_queue, complete=complete, keeps_blocks=keeps_blocks
     )
+    return rest, record, restart
 
 
 def change_remaining(found: RecoveredRun, asked: RecordSettings) -> None:
@@ -115,14 +106,14 @@ def is_queue(found: RecoveredRun) -> bool:
     return "serve" in found.header
 
 
-def settings_before(found: RecoveredRun) -> JobInput:
+def first_input(found: RecoveredRun) -> JobInput:
     """Return the workers, queue size and pools that the first process read from its job files."""
     said = found.header.get("file") or {}
     pools = [Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())]
-    return JobInput((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
+    return JobInput(workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
 
 
-def as_left(
+def set_workers_and_pools(
     restart: RestartPlan, found: RecoveredRun, settings: Settings, source: JobInput, *, anew: bool
 ) -> None:
     """Set the workers and pools of the restart: as the run was left, unless this command changes them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,14 @@ from pqrun.core.errors import (
     InternalFailure,
     UserError,
 )
-from pqrun.core.job import format_command
 from pqrun.core.settings import RecordSettings, Settings
-from pqrun.core.text import escape_controls
 from pqrun.engine.signals import chdir_or_error, current_directory, die_by_signal, reset_signals
 from pqrun.executors.local.backend import backend_of
 from pqrun.input import open_input
 from pqrun.journal.run_record import RunRecord
 from pqrun.reports import reports_of
 from pqrun.reports.report import Ending, NoReports
+from pqrun.ui.summary_page import exported_function_hint
 
 if TYPE_CHECKING:
     from pqrun.core.job import JobSpec
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from pqrun.engine.executor import Backend
     from pqrun.input import JobInput
     from pqrun.journal.restart_plan import RestartPlan
-    from pqrun.ui.run_summary import SummaryFailure
 
 SUMMARY_LOOK_SECONDS = 0.3
 """How long the summary may wait for what earlier runs tell of its jobs."""
@@ -68,7 +66,7 @@ def run(settings: Settings) -> int:
     try:
         parts = RunParts(settings, source, record, backend, reports, restart, past=past)
     except BaseException:
-        record.close(nothing=True)
+        record.close(discard=True)
         raise
     return carry_out(parts)
 
@@ -105,7 +103,7 @@ def _recorded(
 
 
 def _new_record(settings: RecordSettings) -> RunRecord:
-    return RunRecord(run_dir=settings.run_dir, keep=not settings.no_journal, durable=settings.durable)
+    return RunRecord.new(run_dir=settings.run_dir, keep=not settings.no_journal, durable=settings.durable)
 
 
 def backend_for(settings: Settings, jobs: Sequence[JobSpec]) -> Backend:
@@ -154,28 +152,6 @@ def _end(run: RunParts) -> list[str]:
         run.engine.turn(request=run.server.look)
         run.server.close(broken=run.engine.broken is not None)
     return run.backend.close()
-
-
-def exported_function_hint(failures: Iterable[SummaryFailure]) -> str:
-    """Return a hint if a command was not found that is a bash function in pqrun's environment; else ''.
-
-    Bash exports a function as the variable `BASH_FUNC_name%%`. Other shells, such as `sh`, ignore it.
-    """
-    functions = {
-        name[len("BASH_FUNC_") : -2]
-        for name in os.environ
-        if name.startswith("BASH_FUNC_") and name.endswith("%%")
-    }
-    if functions:
-        for failure in failures:
-            words = format_command(failure.spec.work).split()
-            called = functions.intersection(words)
-            if called and failure.how.startswith("exit 127"):
-                name = escape_controls(next(word for word in words if word in called))
-                return (
-                    f"`{name}` is an exported bash function, which `sh` doesn't know: use --shell 'bash -c'"
-                )
-    return ""
 
 
 class Conclusion:
@@ -229,7 +205,7 @@ class Conclusion:
         if run.table.added or not run.source.wrong:
             seconds = run.clock.now() - run.collector.began
             run.display.say_last_page(snapshot, seconds, run=run.record.address, rates=self._flaky_rates())
-            if hint := exported_function_hint(run.display.page.failures):
+            if hint := exported_function_hint(run.display.page.failures, os.environ):
                 run.err.note(hint)
         for trouble in (*self._trouble, *run.observers.dropped, *run.write_failures()):
             run.err.note(trouble)

@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`pqrun serve`: a queue, that is a run that waits for jobs and continues whenever it is started.
-
-Messages tell a service manager, such as systemd, that the queue is ready, lives and ends.
-"""
+"""`pqrun serve`: a queue, that is a run that waits for jobs and continues whenever it is started."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import socket
-import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pqrun.app.maintenance import QueueMaintenance
 from pqrun.app.parts import RunParts
+from pqrun.app.queue_maintenance import QueueMaintenance
 from pqrun.app.run import backend_for, carry_out, past_for
+from pqrun.app.service_manager import ServiceManager
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Settings
-from pqrun.engine.reactor import Request
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
 from pqrun.input import JobInput
 from pqrun.journal.reader import JournalReader
@@ -32,7 +25,6 @@ if TYPE_CHECKING:
 
 KEEP = 10_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
-SOCKET, WATCHDOG_TIME, WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 _NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
 
 
@@ -52,11 +44,12 @@ def is_begun(directory: RunDirectory) -> bool:
     """Return whether a queue is recorded in the directory; raise `UserError` if it is another run."""
     if not directory.has_journal():
         return False
-    for header in JournalReader(directory.journal):
-        if "serve" not in header:
-            raise UserError(f"the run in {directory.path} is not a queue: continue it with `pqrun resume`")
-        return True
-    return False  # pqrun was killed before the journal's first line was complete
+    header = next(iter(JournalReader(directory.journal)), None)
+    if header is None:
+        return False  # pqrun was killed before the journal's first line was complete
+    if "serve" not in header:
+        raise UserError(f"the run in {directory.path} is not a queue: continue it with `pqrun resume`")
+    return True
 
 
 def check(settings: Settings) -> None:
@@ -95,11 +88,11 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
     """Run the queue. `ready` tells the caller of `--detach`; without it, the service manager gets the messages."""
     restart = None
     if not is_begun(directory):
-        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)
-        record.run_id = settings.record.serve or record.run_id
+        asked = settings.record
+        record = RunRecord.new(run_dir=directory.path, keep=True, durable=asked.durable, run_id=asked.serve)
     else:
         record, restart = _restored(settings, directory, keep)
-    source = JobInput((), None, (), open_end=True)
+    source = JobInput(open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
     maintenance = QueueMaintenance(record, keep)
     run = RunParts(settings, source, record, backend, reports, restart, maintenance, past_for(settings))
@@ -117,7 +110,7 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
 
 def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
     """Reopen the record of the queue; return it and the plan for its unfinished jobs."""
-    from pqrun.app.resume import as_left, end_survivors, put_half_made_aside, settings_before
+    from pqrun.app.resume import end_survivors, first_input, put_half_made_aside, set_workers_and_pools
     from pqrun.journal.restart_plan import plan_restart
 
     record = RunRecord.reopen(directory.path, durable=settings.record.durable, keep=keep)
@@ -125,79 +118,5 @@ def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[R
     end_survivors(record.found.tokens)
     put_half_made_aside(record.found)
     restart = plan_restart(record.found, record.found.last, failed=False)
-    as_left(restart, record.found, settings, settings_before(record.found), anew=False)
+    set_workers_and_pools(restart, record.found, settings, first_input(record.found), anew=False)
     return record, restart
-
-
-class ServiceManager:
-    """The service manager behind `$NOTIFY_SOCKET`. Without that variable, nothing is sent.
-
-    The object is a source of the reactor that is never read: the main thread asks it before each wait, and
-    then it says that the main thread lives. `look_again` is the reactor's method of that name.
-    """
-
-    def __init__(
-        self,
-        look_again: Callable[[float], None],
-        variables: MutableMapping[str, str] = os.environ,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        # Jobs must not get these variables: they would speak in the name of the queue.
-        path = variables.pop(SOCKET, "")
-        limit, pid = variables.pop(WATCHDOG_TIME, ""), variables.pop(WATCHDOG_PID, "")
-        self._look_again = look_again
-        self._now = now
-        self._next = 0.0
-        self._address = f"\0{path[1:]}" if path.startswith("@") else path
-        self._socket: socket.socket | None = None
-        self.interval_seconds = 0.0
-        """How often to say that pqrun lives: twice in the time that the service manager allows. 0: never."""
-        if path.startswith(("/", "@")):
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            if limit.isdecimal() and pid in ("", str(os.getpid())):
-                self.interval_seconds = int(limit) / 2e6
-
-    def ready(self) -> None:
-        """Say that the queue accepts jobs."""
-        self._send("READY=1")
-
-    def stopping(self) -> None:
-        """Say that the queue ends and no job runs any more.
-
-        Not said earlier: from then on systemd allows only `TimeoutStopSec`, and after `pqrun stop` running jobs
-        may finish, however long that takes.
-        """
-        self._send("STOPPING=1")
-
-    def close(self) -> None:
-        """Send nothing more."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def wanted(self) -> bool:
-        """Say that the main thread lives, if that is due. There is never anything to read."""
-        if self.interval_seconds and self._socket is not None:
-            if self._now() >= self._next:
-                self._send("WATCHDOG=1")
-                self._next = self._now() + self.interval_seconds
-            self._look_again(max(0.0, self._next - self._now()))
-        return False
-
-    def pending(self) -> bool:
-        """Return False: nothing is ever read."""
-        return False
-
-    def fileno(self) -> int:
-        """Return the descriptor of the socket, which is never polled."""
-        return -1 if self._socket is None else self._socket.fileno()
-
-    def read(self) -> Iterable[Request]:
-        """Return no request."""
-        return ()
-
-    def _send(self, text: str) -> None:
-        if self._socket is not None:
-            # A service manager that has gone or does not read must not hold up the queue.
-            with contextlib.suppress(OSError):
-                self._socket.sendto(text.encode(), socket.MSG_DONTWAIT, self._address)

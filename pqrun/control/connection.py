@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pqrun.control.commands import add, cancel, edit, hold, output, pause_stop, ps, restart, send, wait
 from pqrun.control.commands import set as set_
+from pqrun.control.job_payload import JobPayload, settings_for_all
 from pqrun.control.protocol import (
     MAX_LINE_BYTES,
     MAX_MESSAGE_BYTES,
@@ -46,7 +47,7 @@ IN_ORDER = ("add", "set", "edit", "cancel", "restart", "hold", "release", "limit
 
 def verbs_of(run: LiveRun) -> dict[str, Verb]:
     """Return the function of each verb, bound to what the function needs of the run."""
-    payload = add.JobPayload(add.settings_for_all(run.job_options()), run.validate_job)
+    payload = JobPayload(settings_for_all(run.job_options()), run.validate_job)
     return {
         "add": partial(add.add, payload),
         "cancel": cancel.cancel,

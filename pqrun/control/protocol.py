@@ -34,6 +34,9 @@ NONE, GONE, FULL = 1, 6, 75
 
 ClientRequest = dict[str, Any]
 Answer = dict[str, Any]
+BACKLOG = 128
+MAX_SOCKET_NAME_LENGTH = 100
+"""In bytes. The smallest limit of the supported systems is 103 (macOS)."""
 
 
 class StreamedAnswer(Protocol):
@@ -119,11 +122,6 @@ def flag(request: ClientRequest, name: str) -> bool:
 
 def _refuse(_text: str) -> float:
     raise ValueError
-
-
-BACKLOG = 128
-MAX_SOCKET_NAME_LENGTH = 100
-"""In bytes. The smallest limit of the supported systems is 103 (macOS)."""
 
 
 def listen(path: str) -> socket.socket:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure, UserError
-from pqrun.core.job_row import RUNNING, JobRow
+from pqrun.core.job_row import RUNNING, UNFINISHED, JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.text import escape_controls, last_line
 from pqrun.journal.index import metrics_of
@@ -35,7 +35,8 @@ STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
     "held",
 )  # fmt: skip
-UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending", "held")
+LEFT = ("interrupted", *UNFINISHED)
+"""The states of the jobs that a run has left: those that have not ended, and those that `resume` runs again."""
 LOST = (InternalFailure, UserError, TimeoutError)
 """The errors of a request to a run that is ending or busy."""
 REQUEST_TIMEOUT_SECONDS = 10.0
@@ -94,7 +95,7 @@ class ViewedRun:
             return int(recorded)
         if self.failed:
             return SOME_FAILED
-        over = not any(self.counts.get(state) for state in UNFINISHED)
+        over = not any(self.counts.get(state) for state in LEFT)
         return OK if over and self.facts["complete"] and self.state != DIED else NOT_ALL_RUN
 
 
@@ -106,10 +107,16 @@ def view_run(run: RunDirectory, folded: FoldedRun, *, live: bool) -> ViewedRun:
         found["interrupted"] += found.pop("running", 0)
     now = time.time() if live else facts["until"]
     return ViewedRun(
-        run, live, facts, metrics_of(metrics, now=now, live=live),
-        state_of(facts, live=live, unfinished=metrics.added - metrics.ended), now,
-        folded.failed(), folded.cut_short_for_good(), {state: found[state] for state in STATES if found[state]},
-    )  # fmt: skip
+        run=run,
+        live=live,
+        facts=facts,
+        metrics=metrics_of(metrics, now=now, live=live),
+        state=state_of(facts, live=live, unfinished=metrics.added - metrics.ended),
+        now=now,
+        failed=folded.failed(),
+        cut_short_for_good=folded.cut_short_for_good(),
+        counts={state: found[state] for state in STATES if found[state]},
+    )
 
 
 class RunView:
@@ -144,7 +151,10 @@ class RunView:
         return HeldRun()
 
     def numbers(self) -> RunNumbers | None:
-        """Return the numbers of a live run as it knows them, for a reader that is behind; None if it does not answer."""
+        """Return the numbers of a live run as it knows them; None if it does not answer.
+
+        For a reader that is behind the journal.
+        """
         if self.live:
             with contextlib.suppress(*LOST):
                 return self._client.numbers()
@@ -328,7 +338,7 @@ class RunOutput:
                     continue
                 offset = max(0, size - PREVIEW_BYTES)
                 answer = self._client.ask("output", seq=seq, stream=stream, offset=offset)
-            except (InternalFailure, UserError, TimeoutError):
+            except LOST:
                 return None
             sizes[stream - 1] = size
             line = last_line(base64.b64decode(answer.get("data", ""))) or line
@@ -360,7 +370,7 @@ class RunOutput:
                 )
                 offset = max(0, size - TAIL_BYTES)
             answer = self._client.ask("output", seq=seq, stream=stream, offset=offset)
-        except (InternalFailure, UserError, TimeoutError):
+        except LOST:
             return OutputPiece(b"", offset or 0)
         fits = answer.get("attempt") == attempt
         return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)

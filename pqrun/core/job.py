@@ -221,6 +221,11 @@ class JobSpec(NamedTuple):
     line: int = 0
 
 
+def run_of(spec: JobSpec) -> str | tuple[str, ...] | None:
+    """Return the command of a job as its author wrote it; None for work that is no command."""
+    return spec.work.run if isinstance(spec.work, Command) else None
+
+
 def block_of(spec: JobSpec) -> InputBlock | None:
     """Return the block of the input of `each --pipe` that the job reads."""
     stdin = spec.work.stdin if isinstance(spec.work, Command) else None
@@ -345,16 +350,12 @@ def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | No
         return False
     if any(name in policy.on for name in names):
         return True
-    if code in (126, 127):
-        return False
-    return code == 75 or "any" in policy.on
+    return code == 75 or ("any" in policy.on and code not in (126, 127))
 
 
 _COUNTS = {
-    Outcome.OK: CountedAs.COMPLETED,
-    Outcome.FAILED: CountedAs.FAILED,
-    Outcome.TIMEOUT: CountedAs.TIMEOUT,
-}
+    Outcome.OK: CountedAs.COMPLETED, Outcome.FAILED: CountedAs.FAILED, Outcome.TIMEOUT: CountedAs.TIMEOUT,
+}  # fmt: skip
 
 
 def counted_as(verdict: ExitClass, *, again: bool) -> CountedAs:

@@ -23,6 +23,7 @@ from pqrun.core.job import (
 
 NO_USAGE = Usage()
 PENDING, HELD, QUEUED, RUNNING, WAITING = "pending", "held", "queued", "running", "waiting"
+UNFINISHED = (PENDING, HELD, QUEUED, RUNNING, WAITING)
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 

@@ -52,6 +52,10 @@ class Metrics(NamedTuple):
         """Return the metrics by name, in the order above."""
         return self._asdict()
 
+    def rounded(self) -> dict[str, Any]:
+        """Return the metrics by name, rounded to six digits, so that all reports and answers have equal numbers."""
+        return {name: round(n, 6) if isinstance(n, float) else n for name, n in self._asdict().items()}
+
     def ten(self) -> list[tuple[str, str]]:
         """Return the ten metrics of the queue as people read them: their names, and numbers or durations."""
         return [(_read_as(name), _shown(getattr(self, name))) for name in CORE_METRICS]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
-from pqrun.core.job import Command, JobSpec, Need, Outcome, Pool, is_gone
+from pqrun.core.job import JobSpec, Need, Outcome, Pool, is_gone, run_of
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.task import Task
@@ -27,8 +27,7 @@ MIN_KNOWN_SHARE: Final = 0.5
 
 def key_of(spec: JobSpec) -> str:
     """Return what makes a job the same in several runs."""
-    run = spec.work.run if isinstance(spec.work, Command) else None
-    return past_key(spec.id, run, named=spec.named)
+    return past_key(spec.id, run_of(spec), named=spec.named)
 
 
 def past_key(job_id: str, run: str | tuple[str, ...] | None, *, named: bool) -> str:

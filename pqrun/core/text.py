@@ -61,6 +61,11 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def try_of(attempt: int, spec: JobSpec) -> str:
+    """Return an attempt and the number of attempts that the job may have: `try 2/3`."""
+    return f"try {attempt}/{max(attempt, spec.retry.max + 1)}"
+
+
 def format_duration(seconds: float) -> str:
     """Return seconds as people write them: `<1ms`, `400ms`, `12.6s`, `3m04s`, `2h05m`."""
     if seconds < 0.0005:

@@ -88,7 +88,7 @@ def _arguments(settings: InputSettings, each: Each, past: KnownDurations | None)
             warnings=arguments.warnings,
         )  # fmt: skip
     jobs, warnings = _part_of(list(iter(arguments.take, None)), settings, past)
-    return JobInput(jobs, None, (), warnings=warnings, files=arguments.files)
+    return JobInput(jobs, warnings=warnings, files=arguments.files)
 
 
 def _load(settings: InputSettings, paths: list[str], opened: Mapping[str, list[OpenedFile]]) -> JobFile:

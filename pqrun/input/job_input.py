@@ -50,9 +50,9 @@ class JobInput:
 
     def __init__(
         self,
-        jobs: Sequence[JobSpec],
-        lines: JobProducer | None,
-        parts: Sequence[OpenedFile],
+        jobs: Sequence[JobSpec] = (),
+        lines: JobProducer | None = None,
+        parts: Sequence[OpenedFile] = (),
         *,
         workers: str | None = None,
         max_queue: int | None = None,
@@ -168,7 +168,7 @@ class JobInput:
         if jobs:
             run.engine.turn(request=lambda scheduler, now: scheduler.add(jobs, now))
         self._source = StreamReader(
-            self.lines, self._parts, scheduler=run.scheduler, hungry=run.engine.want_input, wants=self._wants,
+            self.lines, self._parts, scheduler=run.scheduler, want_input=run.engine.want_input, wants=self._wants,
             fit=run.validate_job,
         )  # fmt: skip
         run.reactor.add(self._source)
@@ -196,7 +196,7 @@ class JobInput:
         if self.lines is not None:
             scheduler.max_queue = sys.maxsize
             self._source = StreamReader(
-                self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None, wants=self._wants
+                self.lines, self._parts, scheduler=scheduler, want_input=lambda _room: None, wants=self._wants
             )
             while not self._source.done:
                 for ask in self._source.read():

@@ -56,7 +56,8 @@ class FedRun(Protocol):
 class StreamReader:
     """Reactor source that reads descriptors one after another and fills the scheduler's queue.
 
-    `parts` are the inputs. Without parts, `lines` produces jobs without any bytes. `hungry` is called with the queue room to wait for (0: none).
+    `parts` are the inputs. Without parts, `lines` produces jobs without any bytes. `want_input` is
+    called with the queue room to wait for (0: none).
     Jobs that `wants` rejects are skipped; `fit` raises UserError for a job that can't run where this run
     executes. `failed`: pqrun could not keep what was read; a list is not kept.
     """
@@ -69,7 +70,7 @@ class StreamReader:
         parts: Iterable[OpenedFile],
         *,
         scheduler: Scheduler,
-        hungry: Callable[[int], None],
+        want_input: Callable[[int], None],
         wants: Callable[[JobSpec], bool] | None = None,
         fit: Callable[[JobSpec], None] | None = None,
     ) -> None:
@@ -78,7 +79,7 @@ class StreamReader:
         self._lines = lines
         self._parts = list(parts)
         self._scheduler = scheduler
-        self._want_input = hungry
+        self._want_input = want_input
         self._wants = wants
         self._fit = fit
         self._enough = max(1, scheduler.max_queue // 2)

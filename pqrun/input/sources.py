@@ -60,27 +60,41 @@ class OpenedFile(NamedTuple):
 
 def open_file(path: str, *, sniff: bool) -> OpenedFile:
     """Open a file; with `sniff`, read as much of it as tells whether it is a job file."""
-    if path == "-":
-        fd = 0
-    else:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise UserError(f"cannot read {path or EMPTY_NAME}: {error.strerror}{_hint(path)}") from None
-        if os.path.isdir(path):
-            os.close(fd)
-            raise UserError(f"cannot read {path}: it is a directory")
-    name, head, ended = _called(path), b"", False
+    fd, name = open_source(path, hint=_hint), shown_name(path)
+    head, ended = b"", False
     while sniff and not ended and looks_like_job_file(head, False) is None:
-        data = _read(lambda: read_some(fd, READ_CHUNK_BYTES), name)
+        data = read_some_of(fd, READ_CHUNK_BYTES, name)
         head += data
         ended = not data
     return OpenedFile(name, fd, head, ended)
 
 
+def open_source(path: str, *, hint: Callable[[str], str] = lambda _path: "") -> int:
+    """Open a file and return its descriptor; `-` is stdin.
+
+    Raises UserError, with the `hint` for this path at its end.
+    """
+    if path == "-":
+        return 0
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # a NUL character in the path is a ValueError
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"cannot read {path or EMPTY_NAME}: {why}{hint(path)}") from None
+    if os.path.isdir(path):
+        os.close(fd)
+        raise UserError(f"cannot read {path}: it is a directory")
+    return fd
+
+
+def shown_name(path: str) -> str:
+    """Return the name of a source for messages."""
+    return "stdin" if path == "-" else path
+
+
 def read_to_end(file: OpenedFile) -> bytes:
     """Return the whole content of a file that is open."""
-    return file.head if file.ended else file.head + _read(lambda: read_all(file.fd), file.name)
+    return file.head if file.ended else file.head + read_all_of(file.fd, file.name)
 
 
 def read_whole(path: str) -> tuple[bool, Iterator[bytes]]:
@@ -133,6 +147,23 @@ def read_all(fd: int, most: int | None = None) -> bytes:
     return b"".join(pieces)
 
 
+def read_some_of(fd: int, size: int, name: str) -> bytes:
+    """Read like `read_some`. Raises UserError with the name of the source."""
+    return _named(lambda: read_some(fd, size), name)
+
+
+def read_all_of(fd: int, name: str) -> bytes:
+    """Read like `read_all`. Raises UserError with the name of the source."""
+    return _named(lambda: read_all(fd), name)
+
+
+def _named(read: Callable[[], bytes], name: str) -> bytes:
+    try:
+        return read()
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from None
+
+
 def refuse_twice(paths: Sequence[str]) -> None:
     """Raise UserError if a source that can be read only once is named twice, under whatever names."""
     if len(paths) < 2:
@@ -145,7 +176,7 @@ def refuse_twice(paths: Sequence[str]) -> None:
         if identity in seen:
             if path == seen[identity] == "-":
                 raise UserError(STDIN_NAMED_TWICE)
-            both = f"{_called(seen[identity])} and {_called(path)}"
+            both = f"{shown_name(seen[identity])} and {shown_name(path)}"
             raise UserError(f"{both} are the same source, which can be read only once: give it only once")
         seen[identity] = path
 
@@ -167,10 +198,6 @@ def _once(path: str) -> object:
     return None
 
 
-def _called(path: str) -> str:
-    return "stdin" if path == "-" else path
-
-
 def _hint(path: str) -> str:
     """Return a hint for a user who gave a command where a file of commands is expected."""
     from shutil import which
@@ -178,10 +205,3 @@ def _hint(path: str) -> str:
     if os.path.lexists(path) or not (" " in path or which(path)):
         return ""
     return " (`run` reads files: give a command on stdin, or after `pqrun each :::`)"
-
-
-def _read(read: Callable[[], bytes], name: str) -> bytes:
-    try:
-        return read()
-    except OSError as error:
-        raise UserError(f"cannot read {name}: {error.strerror}") from None

@@ -12,20 +12,25 @@ import contextlib
 import os
 from array import array
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from pqrun.core.job_row import JobRow
-from pqrun.journal.format import CRC_LENGTH
+from pqrun.journal.format import CHECKSUM, CHECKSUM_LENGTH
 from pqrun.journal.projection import RunProjection
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.pack import Packs
 from pqrun.output.store import FILES_PER_DIRECTORY
 
-_TAIL = CRC_LENGTH + 1
+LINES_PER_WRITE = 1000
 _IN_PACKS = ("out_at", "err_at")
 _LAST_COUNTS = ("resume", "workers", "pool", "pause")
+_NO_JOB = 0
+"""The job number of a line about the run itself that can be removed."""
+_RUN = -1
+"""The job number of a line about the run itself that must stay."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -91,9 +96,9 @@ def resealed(lines: Iterable[bytes], crc: int) -> tuple[bytes, int]:
     """Return the lines with the checksums for their new place, and the last checksum."""
     sealed = []
     for line in lines:
-        body = line[:-_TAIL]
+        body = line[:-CHECKSUM_LENGTH]
         crc = crc32(body, crc)
-        sealed.append(b'%b,"c":"%08x"}\n' % (body, crc))
+        sealed.append(body + CHECKSUM % crc)
     return b"".join(sealed), crc
 
 
@@ -122,12 +127,6 @@ def remove_outputs(run: RunDirectory, shorter: CompactedJournal) -> None:
             if name.isdecimal() and (int(name) + 1) * FILES_PER_DIRECTORY <= shorter.oldest:
                 with contextlib.suppress(OSError):  # not empty: a leftover of a job still writes there
                     os.rmdir(f"{run.logs}/{name}")
-
-
-_NO_JOB = 0
-"""The job number of a line about the run itself that can be removed."""
-_RUN = -1
-"""The job number of a line about the run itself that must stay."""
 
 
 def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow], set[tuple[int, int]]]:
@@ -169,14 +168,10 @@ def _gone(jobs: array[int], rows: dict[int, JobRow], keep: int) -> set[int]:
     return ({_NO_JOB} | dropped | set(ended[keep:])) - needed - {max(jobs, default=0)}
 
 
-def _write(file: Any, lines: Iterable[bytes]) -> int:
-    crc, some = 0, []
-    for line in lines:
-        some.append(line)
-        if len(some) == 1000:
-            data, crc = resealed(some, crc)
-            file.write(data)
-            some.clear()
-    data, crc = resealed(some, crc)
-    file.write(data)
+def _write(file: BinaryIO, lines: Iterable[bytes]) -> int:
+    """Write the lines of a whole journal, with their new checksums; return the last checksum."""
+    crc, rest = 0, iter(lines)
+    while some := list(islice(rest, LINES_PER_WRITE)):
+        data, crc = resealed(some, crc)
+        file.write(data)
     return crc

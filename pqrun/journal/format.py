@@ -36,9 +36,24 @@ from pqrun.core.job import (
     RetryPolicy,
 )
 
+VERSION = FIRST_WITH_PACKS = 2
+"""A reader of version 1 would look for a file of each output's own."""
+CHECKSUM = b',"c":"%08x"}\n'
+"""The end of each line. The checksum is that of the line without this end, continued from the line before."""
+CHECKSUM_LENGTH = len(CHECKSUM % 0)
+UNKNOWN = JobSpec("", Command(""))
+Wall = Callable[[float], float]
 _USUAL = JobSpec("", None)
 _COMMAND = Command("")
 _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
+_ENTRIES: frozenset[type] = frozenset({ev.JobQueued})
+_RARE = (
+    ev.JobWaiting, ev.JobDelayed, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened,
+    ev.JobDropped, ev.JobChanged, ev.JobHeld, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused,
+    ev.RunStopping, ev.SlotsChanged,
+)  # fmt: skip
+_START = '{"e":"start","t":%s,"s":%d,"n":%d,"w":%.9f}'
+_END = '{"e":"end","t":%s,"s":%d,"n":%d,"as":"%s",%s,"b":%.7f,"f":%.7f,"u":%.6f,"y":%.6f'
 
 
 def spec_facts(spec: JobSpec, always: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
@@ -87,39 +102,11 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-__all__ = [
-    "CRC_LENGTH",
-    "FIRST_WITH_PACKS",
-    "UNKNOWN",
-    "VERSION",
-    "Encoder",
-    "Wall",
-    "append_checksum",
-    "spec_facts",
-    "spec_of",
-]
-
-VERSION = FIRST_WITH_PACKS = 2
-"""A reader of version 1 would look for a file of each output's own."""
-Wall = Callable[[float], float]
-CRC_LENGTH = len(b',"c":"00000000"}')
-UNKNOWN = JobSpec("", Command(""))
-_RARE = (
-    ev.JobWaiting, ev.JobDelayed, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
-    ev.JobChanged, ev.JobHeld, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
-)  # fmt: skip
-
-
-_ENTRIES: frozenset[type] = frozenset({ev.JobQueued})
-_START = '{"e":"start","t":%s,"s":%d,"n":%d,"w":%.9f}'
-_END = '{"e":"end","t":%s,"s":%d,"n":%d,"as":"%s",%s,"b":%.7f,"f":%.7f,"u":%.6f,"y":%.6f'
-
-
 def append_checksum(body: str, crc: int) -> tuple[bytes, int]:
     """Return the journal line for a JSON object, and the checksum from which the next line continues."""
     data = body[:-1].encode()
     crc = crc32(data, crc)
-    return b'%b,"c":"%08x"}\n' % (data, crc), crc
+    return data + CHECKSUM % crc, crc
 
 
 class Encoder:
@@ -292,7 +279,7 @@ class Encoder:
                 return f'{{"e":"stop","t":{at},{body}}}'
             case ev.SlotsChanged(_, slots, why):
                 return f'{{"e":"slots","t":{at},"slots":{slots},"why":{quote(why)}}}'
-        raise TypeError(f"no event of the journal's: {event!r}")
+        raise TypeError(f"not an event that the journal keeps: {event!r}")
 
 
 def _exit_text(exit: Exit) -> str:

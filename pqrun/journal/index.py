@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_row import FullRow, JobRow
+from pqrun.core.job_row import UNFINISHED, FullRow, JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
@@ -35,6 +35,23 @@ from pqrun.output.store import Logs
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
+
+
+T = TypeVar("T")
+LAYOUT = 8
+"""The version of the tables. An index of another version is rebuilt."""
+APPLICATION = 0x70717275
+"""The number by which `file` and other programs recognize an index."""
+LOCK_TIMEOUT_SECONDS = 10.0
+MAX_ENDED_ROWS = 20_000
+MAX_ROWS = 200_000
+"""The number of rows that are kept in memory while a journal is read: of ended jobs, and of all."""
+_UNFINISHED = f"state IN ({', '.join(map(repr, UNFINISHED))})"
+# SQLite's errors for a place that can't be written. Any other error means that the index is damaged.
+_NO_PLACE = (
+    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
+    "SQLITE_PERM", "SQLITE_AUTH",
+)  # fmt: skip
 
 
 class Queries:
@@ -78,10 +95,8 @@ class Queries:
         return [row[0] for row in found]
 
     def ended_since(self, at: float, *, most: int) -> list[float]:
-        """Return when at most `most` jobs ended that have ended since a time."""
-        wanted = (
-            "attempts AND ended >= ? AND state NOT IN ('pending', 'held', 'queued', 'running', 'waiting')"
-        )
+        """Return the times of the first ends after a time, at most `most`, of jobs that were started."""
+        wanted = f"attempts AND ended >= ? AND NOT {_UNFINISHED}"
         return [ended for (ended,) in self.rows("ended", wanted, at, order=f"ended LIMIT {most}")]
 
     def failed(self) -> int:
@@ -97,23 +112,7 @@ class Queries:
 
     def unfinished(self) -> set[int]:
         """Return the numbers of the jobs that have not ended."""
-        return {
-            seq for (seq,) in self.rows("seq", "state IN ('pending', 'held', 'queued', 'running', 'waiting')")
-        }
-
-
-T = TypeVar("T")
-LAYOUT = 8
-APPLICATION = 0x70717275
-LOCK_TIMEOUT_SECONDS = 10.0
-MAX_ENDED_ROWS = 20_000
-MAX_ROWS = 200_000
-"""The number of rows that are kept in memory while a journal is read: of ended jobs, and of all."""
-# SQLite's errors for a place that can't be written. Any other error means that the index is damaged.
-_NO_PLACE = (
-    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
-    "SQLITE_PERM", "SQLITE_AUTH",
-)  # fmt: skip
+        return {seq for (seq,) in self.rows("seq", _UNFINISHED)}
 
 
 def query_index(
@@ -339,7 +338,7 @@ class Index(Queries):
 
 
 def as_seen(row: JobRow, *, live: bool) -> JobRow:
-    """Return a row as records and reports show it. A job that ran when its run died is interrupted."""
+    """Return a row as `show` and `top` show it. A job that ran when its run died is interrupted."""
     if row.state != "running":
         return row
     state = "running" if live else "interrupted"

@@ -10,7 +10,6 @@ SQLite is loaded only here. A run whose index has to be built first costs about 
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -40,7 +39,7 @@ from pqrun.engine.threads import NoThread, start_thread
 from pqrun.journal.index import Index, query_index
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, run_directories
-from pqrun.journal.stored_rows import run_column
+from pqrun.journal.stored_rows import run_column, run_of_column
 
 MAX_RUNS: Final = 20
 MAX_DURATIONS: Final = 5
@@ -218,15 +217,10 @@ def _jobs(index: Index, wanted: dict[str, JobSpec] | None = None) -> list[PastJo
         result = run_result(state, retries, gone=bool(gone))
         if result is None:
             continue
-        key = past_key(job_id, _run_of(run), named=bool(named))
+        key = past_key(job_id, run_of_column(run), named=bool(named))
         if wanted is None or key in wanted:
             found.append(PastJob(key, result, max(0.0, took) if state == "ok" and took is not None else None))
     return found
-
-
-def _run_of(text: str) -> str | tuple[str, ...]:
-    run = json.loads(text)
-    return run if isinstance(run, str) else tuple(run)
 
 
 def _joined(jobs: Collection[PastJob]) -> dict[str, RunResult]:

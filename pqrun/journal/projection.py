@@ -14,6 +14,7 @@ from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import (
     NO_REPORT,
+    AttemptId,
     Command,
     CountedAs,
     Exit,
@@ -34,10 +35,9 @@ from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector, Throughput
 from pqrun.core.text import run_source
 from pqrun.journal.format import UNKNOWN, spec_of
-from pqrun.journal.reader import JournalReader, gc_paused
-from pqrun.output.store import PackPlace
+from pqrun.journal.reader import JournalReader, Line, gc_paused
+from pqrun.output.store import Capture, Logs, PackPlace
 
-Line = dict[str, Any]
 CaptureOf = Callable[[int, int, int, int, PackPlace | None, PackPlace | None], Any]
 _new = tuple.__new__
 """The constructor of a tuple's class, without the check of its arguments: each job needs eight of them."""
@@ -47,7 +47,7 @@ _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
 class StreamSize(NamedTuple):
-    """The bytes of a stream of an attempt's output, and their place if that is in a pack; the directory is not known."""
+    """The bytes of one stream of an attempt, and their place if that is in a pack, whose directory is not known."""
 
     size: int
     place: OutputPlace | None = None
@@ -67,6 +67,17 @@ def output_sizes(
     return OutputSizes(StreamSize(out, _in_pack(out_at)), StreamSize(err, _in_pack(err_at)))
 
 
+def kept_outputs(logs: Logs) -> CaptureOf:
+    """Return the function for a decoder that returns the output of an attempt as it is kept in `logs`."""
+
+    def output(
+        seq: int, attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
+    ) -> Capture:
+        return Capture.stored(logs, AttemptId(seq, attempt), out, err, out_at, err_at)
+
+    return output
+
+
 def _in_pack(at: PackPlace | None) -> OutputPlace | None:
     return None if at is None else OutputPlace("", at[1], at[0])
 
@@ -74,10 +85,10 @@ def _in_pack(at: PackPlace | None) -> OutputPlace | None:
 class RunProjection:
     """A run as the lines of its journal tell it so far; times are on the wall clock.
 
-    `table` has the jobs, `facts` what an index keeps of the run itself, `metrics` its numbers, if asked for. `header` is the first line, and
-    `tokens` mark the environment of the jobs of each process. `workers` (None: never set), `pools` and
-    `paused` are what requests have set, in any process. `set_aside` gets a row whose last attempt is about to
-    be replaced by the next one.
+    `table` has the jobs, `facts` what an index keeps of the run itself, `metrics` its numbers, if asked for.
+    `header` is the first line, and `tokens` mark the environment of the jobs of each process. `workers` (None:
+    never set), `pools` and `paused` are what requests have set, in any process. `set_aside` gets a row whose last
+    attempt is about to be replaced by the next one.
     """
 
     def __init__(

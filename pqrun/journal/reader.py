@@ -16,11 +16,11 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 from pqrun.core.errors import InternalFailure
-from pqrun.journal.format import CRC_LENGTH, VERSION
+from pqrun.journal.format import CHECKSUM, CHECKSUM_LENGTH, VERSION
 
+Line = dict[str, Any]
+"""A line of the journal: a JSON object."""
 _READ_CHUNK_BYTES = 1 << 18
-_TAIL = CRC_LENGTH + 1
-_CLOSING = b',"c":"%08x"}\n'
 
 
 @contextmanager
@@ -57,11 +57,11 @@ class JournalReader:
     batch_bytes: int = _READ_CHUNK_BYTES
     torn: bool = False
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Line]:
         for batch in self.batches():
             yield from batch
 
-    def first(self) -> dict[str, Any]:
+    def first(self) -> Line:
         """Return the first line, which says what the run was asked to do."""
         with open_journal(self.path) as file:
             batch = self._batch(file, 1)
@@ -69,7 +69,7 @@ class JournalReader:
             raise self._damaged([], b"")
         return batch[0]
 
-    def batches(self) -> Iterator[list[dict[str, Any]]]:
+    def batches(self) -> Iterator[list[Line]]:
         """Yield the lines in batches; `position` is then after the batch."""
         with open_journal(self.path) as file:
             file.seek(self.position.offset)
@@ -82,17 +82,17 @@ class JournalReader:
             return True
         try:
             with open_journal(self.path) as file:
-                file.seek(self.position.offset - _TAIL)
-                return file.read(_TAIL) == _CLOSING % self.position.crc
+                file.seek(self.position.offset - CHECKSUM_LENGTH)
+                return file.read(CHECKSUM_LENGTH) == CHECKSUM % self.position.crc
         except InternalFailure:
             return False
 
-    def _batch(self, file: BinaryIO, size: int) -> list[dict[str, Any]]:
+    def _batch(self, file: BinaryIO, size: int) -> list[Line]:
         """Read lines of about `size` bytes in total, but at least one line if there is one."""
         try:
             lines = file.readlines(size)
         except OSError as error:
-            raise InternalFailure(f"cannot read the journal {self.path}: {error.strerror}") from error
+            raise _unreadable(self.path, error) from error
         whole, crc = self._count_whole(lines)
         if whole < len(lines):
             # A line without its end was the last one when it was read, even if more has been appended since.
@@ -112,15 +112,15 @@ class JournalReader:
         """Return how many lines from the first on have correct checksums, and the last such checksum."""
         crc = self.position.crc
         for count, line in enumerate(lines):
-            next_crc = crc32(line[:-_TAIL], crc)
-            if line[-_TAIL:] != _CLOSING % next_crc:
+            next_crc = crc32(line[:-CHECKSUM_LENGTH], crc)
+            if line[-CHECKSUM_LENGTH:] != CHECKSUM % next_crc:
                 return count, crc
             crc = next_crc
         return len(lines), crc
 
-    def _parsed(self, lines: list[bytes]) -> list[dict[str, Any]]:
+    def _parsed(self, lines: list[bytes]) -> list[Line]:
         try:
-            batch: list[dict[str, Any]] = json.loads(b"[%b]" % b",".join(lines))
+            batch: list[Line] = json.loads(b"[%b]" % b",".join(lines))
         except ValueError:
             batch = []
         if len(batch) == len(lines):
@@ -128,13 +128,14 @@ class JournalReader:
         bad = next((number for number, line in enumerate(lines) if not _is_json(line)), 0)
         raise self._damaged(lines[:bad], lines[bad])  # a line with a correct checksum that is not JSON
 
-    def _check_version(self, header: dict[str, Any]) -> None:
+    def _check_version(self, header: Line) -> None:
         version = header.get("pqrun")
         if not isinstance(version, int):
             raise InternalFailure(f"{self.path} is not a journal of pqrun; it was not changed")
         if version > VERSION:
             raise InternalFailure(
-                f"{self.path} was written by a newer pqrun (format {version}; this pqrun reads up to {VERSION}): update pqrun"
+                f"{self.path} was written by a newer pqrun (format {version}; this pqrun reads up to {VERSION}): "
+                "update pqrun"
             )
 
     def _damaged(self, before: list[bytes], line: bytes) -> InternalFailure:
@@ -152,7 +153,21 @@ def open_journal(path: str) -> BinaryIO:
     try:
         return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except OSError as error:
-        raise InternalFailure(f"cannot read the journal {path}: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+
+
+def last_bytes(path: str, size: int) -> bytes:
+    """Return the end of a journal, at most `size` bytes. Raises `InternalFailure`."""
+    with open_journal(path) as file:
+        try:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> InternalFailure:
+    return InternalFailure(f"cannot read the journal {path}: {error.strerror}")
 
 
 def _is_json(line: bytes) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.events import Event, JobAdded
-from pqrun.core.job import AttemptId, Outcome
+from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
-from pqrun.journal.projection import CaptureOf, Line, RunProjection, fold_journal, output_sizes
-from pqrun.journal.reader import JournalPosition, JournalReader
+from pqrun.journal.projection import CaptureOf, RunProjection, fold_journal, kept_outputs, output_sizes
+from pqrun.journal.reader import JournalPosition, JournalReader, Line
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.output.store import Capture, Logs, PackPlace
+from pqrun.output.store import Logs
 
 
 class RecoveredRun(RunProjection):
@@ -104,14 +104,7 @@ def has_jobs(run: RunDirectory) -> bool:
 
 def recover(run: RunDirectory) -> RecoveredRun:
     """Read a run's journal to its end. Raises InternalFailure if the run can't continue from it."""
-    logs = Logs(run.logs, keep=True)
-
-    def output(
-        seq: int, attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
-    ) -> Capture:
-        return Capture.stored(logs, AttemptId(seq, attempt), out, err, out_at, err_at)
-
-    found = RecoveredRun(output)
+    found = RecoveredRun(kept_outputs(Logs(run.logs, keep=True)))
     lines = JournalReader(run.journal, found.position)
     for _ in fold_journal(lines, found):
         pass

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.text import run_source
-from pqrun.journal.reader import JournalReader
+from pqrun.journal.reader import JournalReader, last_bytes
 from pqrun.journal.run_directory import LOCK, RunDirectory, run_directories, runs_directory
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 LIVE, ENDED, STOPPED, DIED, DAMAGED = "live", "ended", "stopped", "died", "damaged"
-_TAIL = 4096
+DAY_SECONDS = 86400.0
+ABANDONED_AFTER_SECONDS = 3600.0
+_MAX_LAST_LINE_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -100,14 +102,14 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> RunListing:
     return RunListing(
         run,
         state_of(facts, live=live, unfinished=metrics.added - metrics.ended),
-        facts["began"],
-        None if live else facts["until"],
-        facts["files"],
-        facts["workers"],
-        facts["complete"],
-        metrics.added,
-        Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
-        index.failed(),
+        began=facts["began"],
+        ended=None if live else facts["until"],
+        files=facts["files"],
+        workers=facts["workers"],
+        complete=facts["complete"],
+        jobs=metrics.added,
+        outcomes=Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
+        failed=index.failed(),
         guarded=facts.get("guarded"),
         source=facts.get("source") or run_source(facts),
     )
@@ -115,23 +117,20 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> RunListing:
 
 def _from_its_ends(run: RunDirectory) -> RunListing | None:
     """Build a listing from the first and the last line; None if the last line does not close the run."""
+    lines = last_bytes(run.journal, _MAX_LAST_LINE_BYTES).splitlines(keepends=True)
+    if not lines or not lines[-1].endswith(b"\n") or b'"e":"close"' not in lines[-1]:
+        return None
     try:
-        with open(os.open(run.journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            last = file.read().splitlines(keepends=True)[-1]
-            if not last.endswith(b"\n") or b'"e":"close"' not in last:
-                return None
-            close = json.loads(last)
-    except (OSError, ValueError, IndexError) as error:
-        if isinstance(error, OSError):
-            raise InternalFailure(f"cannot read the journal {run.journal}: {error.strerror}") from error
+        close = json.loads(lines[-1])
+    except ValueError:
         return None
     header = JournalReader(run.journal).first()
     try:
         return RunListing(
-            run, STOPPED if close["stopped"] else ENDED, header["at"], close["t"], header["files"],
-            header.get("workers"), close["complete"], close["jobs"], Counter(close["outcomes"]),
-            close["failed"], guarded=close.get("guarded"), source=run_source(header),
+            run, STOPPED if close["stopped"] else ENDED, began=header["at"], ended=close["t"],
+            files=header["files"], workers=header.get("workers"), complete=close["complete"], jobs=close["jobs"],
+            outcomes=Counter(close["outcomes"]), failed=close["failed"], guarded=close.get("guarded"),
+            source=run_source(header),
         )  # fmt: skip
     except (KeyError, TypeError):
         return None
@@ -153,10 +152,6 @@ def shortest_prefixes(ids: Iterable[str]) -> dict[str, int]:
         for name in (one, other):
             lengths[name] = max(lengths[name], min(same + 1, len(name)))
     return lengths
-
-
-DAY_SECONDS = 86400.0
-ABANDONED_AFTER_SECONDS = 3600.0
 
 
 class PrunePolicy(NamedTuple):

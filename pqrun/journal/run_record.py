@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
-from pqrun.core import text as hints
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.metrics import MetricsCollector
+from pqrun.core.text import command, quoted_word
 from pqrun.engine.clock import Clock
-from pqrun.engine.engine import EventJournal as AnyJournal
-from pqrun.engine.engine import NoJournal
+from pqrun.engine.engine import EventJournal, NoJournal
 from pqrun.journal.format import FIRST_WITH_PACKS, VERSION
 from pqrun.journal.run_directory import (
     RunDirectory,
@@ -31,47 +30,61 @@ if TYPE_CHECKING:
 
 
 class RunRecord:
-    """The run's id, the places of its files, and its journal.
+    """The run's id, the places of its files, and its journal, by `new` or `reopen`.
 
-    Create the record before anything is forked, so that the watchdog can hold the lock too.
+    Create the record before anything is forked, so that the watchdog can hold the lock too. `found`: what the
+    journal of a resumed run tells. Without a `directory`, nothing is kept, and the workspace is a temporary directory.
+    `made`: the run's directory and its parents, as far as this process made them.
     """
 
-    def __init__(self, *, run_dir: str | None, keep: bool, durable: bool = False) -> None:
-        self.run_id = new_run_id()
+    def __init__(
+        self,
+        run_id: str,
+        directory: RunDirectory | None,
+        workspace: str,
+        logs: Logs,
+        *,
+        durable: bool,
+        found: RecoveredRun | None = None,
+        made: Sequence[str] = (),
+    ) -> None:
+        self.run_id = run_id
         self.token = os.urandom(8).hex()
-        self.found: RecoveredRun | None = None
-        self.directory: RunDirectory | None = None
-        self.journal: AnyJournal = NoJournal()
+        self.found = found
+        self.directory = directory
+        self.workspace = workspace
+        self.logs = logs
+        self.journal: EventJournal = NoJournal()
         self._durable = durable
         self._writer: JournalWriter | None = None
         self._clock: Clock | None = None
-        self._temporary = ""
-        self._made: list[str] = []  # the run's directory and its parents, as far as we created them
-        if keep or run_dir is not None:
-            if run_dir is None:
-                make_state_directory()
-            self.directory = RunDirectory(run_dir or f"{runs_directory()}/{self.run_id}")
-            self.directory.require_free()
-            self._made = list(_missing(self.directory.path))
-            self.directory.create()
-            self.directory.lock()
-            if self.directory.has_journal():
-                self._require_no_jobs(self.directory, run_dir or self.run_id)
-            self.workspace = self.directory.workspace
-            self.logs = Logs(self.directory.logs, keep=True)
-        else:
+        self._made = made
+
+    @classmethod
+    def new(
+        cls, *, run_dir: str | None, keep: bool, durable: bool = False, run_id: str | None = None
+    ) -> RunRecord:
+        """Create and lock the directory of a new run; without `keep` and `run_dir`, one that is removed at its end.
+
+        Raises UserError if a run with jobs is in the directory already.
+        """
+        run_id = run_id or new_run_id()
+        if not keep and run_dir is None:
             import tempfile
 
-            self._temporary = self.workspace = tempfile.mkdtemp(prefix="pqrun-")
-            self.logs = Logs(self._temporary + "/logs", keep=False)
-
-    @staticmethod
-    def _require_no_jobs(directory: RunDirectory, name: str) -> None:
-        from pqrun.journal.recovery import has_jobs
-
-        if has_jobs(directory):
-            go_on = hints.command("resume", name)
-            raise UserError(f"{hints.quoted_word(name)} contains a run already: continue it with `{go_on}`")
+            workspace = tempfile.mkdtemp(prefix="pqrun-")
+            return cls(run_id, None, workspace, Logs(f"{workspace}/logs", keep=False), durable=durable)
+        if run_dir is None:
+            make_state_directory()
+        directory = RunDirectory(run_dir or f"{runs_directory()}/{run_id}")
+        directory.require_free()
+        made = list(_missing(directory.path))
+        directory.create()
+        directory.lock()
+        if directory.has_journal():
+            _require_no_jobs(directory, run_dir or run_id)
+        logs = Logs(directory.logs, keep=True)
+        return cls(run_id, directory, directory.workspace, logs, durable=durable, made=made)
 
     @classmethod
     def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> RunRecord:
@@ -88,27 +101,15 @@ class RunRecord:
         from pqrun.journal.recovery import recover
 
         found = recover(directory)
-        record = cls.__new__(cls)
-        record.run_id = found.header["run"]
-        record.token = os.urandom(8).hex()
-        record.found = found
-        record.directory = directory
-        record.journal = NoJournal()
-        record.workspace = directory.workspace
-        packed = found.header["pqrun"] >= FIRST_WITH_PACKS  # an older pqrun may still want to read the run
-        record.logs = Logs(directory.logs, keep=True, packed=packed)
-        record._durable = durable
-        record._writer = None
-        record._clock = None
-        record._temporary = ""
-        record._made = []
         directory.create()
-        return record
+        packed = found.header["pqrun"] >= FIRST_WITH_PACKS  # an older pqrun may still want to read the run
+        logs = Logs(directory.logs, keep=True, packed=packed)
+        return cls(found.header["run"], directory, directory.workspace, logs, durable=durable, found=found)
 
     @property
     def blocks(self) -> str:
         """The path of the directory for blocks of the input; it may not exist."""
-        return f"{self._temporary}/blocks" if self.directory is None else self.directory.blocks
+        return f"{self.workspace}/blocks" if self.directory is None else self.directory.blocks
 
     @property
     def keeps(self) -> bool:
@@ -204,24 +205,32 @@ class RunRecord:
         except InternalFailure:
             pass  # the line only repeats facts that are recorded already
 
-    def close(self, *, nothing: bool = False) -> None:
+    def close(self, *, discard: bool = False) -> None:
         """Flush everything to the disk, delete the workspace, and unlock the directory.
 
-        A directory that this process made is deleted too if there was `nothing` to do, or if no journal was
-        begun.
+        A directory that this process made is deleted too with `discard`, for a run that did nothing, or if no
+        journal was begun.
         """
         try:
             if self._writer is not None:
                 self._writer.close()
         finally:
-            _remove(self._temporary or self.workspace)
+            _remove(self.workspace)
             if self.directory is not None:
-                if (nothing or self._writer is None) and self._made:
+                if (discard or self._writer is None) and self._made:
                     _remove(self.directory.path)
                     with contextlib.suppress(OSError):  # another program may have put files there
                         for parent in self._made[1:]:
                             os.rmdir(parent)
                 self.directory.unlock()
+
+
+def _require_no_jobs(directory: RunDirectory, name: str) -> None:
+    from pqrun.journal.recovery import has_jobs
+
+    if has_jobs(directory):
+        go_on = command("resume", name)
+        raise UserError(f"{quoted_word(name)} contains a run already: continue it with `{go_on}`")
 
 
 def _missing(path: str) -> Iterator[str]:

@@ -29,6 +29,7 @@ from pqrun.core.job import (
     Usage,
     block_of,
     is_gone,
+    run_of,
 )
 from pqrun.core.job_row import WAITING, FullRow, JobRow
 from pqrun.core.metrics import MetricsCollector
@@ -49,12 +50,22 @@ MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUM
 
 _NOWHERE = Logs("", keep=True)
 _WITH_CODE = (ExitedWith, NotStarted)
+_NUMBERS = (
+    "began", "enqueued", "dequeued", "removed", "active", "attempts_timeout", "added", "ended", "waited",
+    "processed", "last_end",
+)  # fmt: skip
 
 
 def run_column(spec: JobSpec) -> str:
     """Return the command of a job as its column holds it: JSON, `null` for what is no command."""
-    run = spec.work.run if isinstance(spec.work, Command) else None
+    run = run_of(spec)
     return quote(run) if type(run) is str else json.dumps(run)
+
+
+def run_of_column(column: str) -> str | tuple[str, ...]:
+    """Return the command that `run_column` described; the text `None` for what is no command."""
+    found = json.loads(column)
+    return tuple(found) if isinstance(found, list) else str(found)
 
 
 def values_of(row: JobRow) -> tuple[Any, ...]:
@@ -87,7 +98,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     names, arguments, block = json.loads(args) if args else ((), (), None)
     spec = JobSpec(
         job_id,
-        Command(_run_of(run), stdin=None if block is None else InputBlock(*block)),
+        Command(run_of_column(run), stdin=None if block is None else InputBlock(*block)),
         Priority(priority),
         timeout,
         retry=RetryPolicy(max=most_retries) if most_retries else NO_RETRIES,
@@ -145,11 +156,6 @@ def _exit_of(code: int | None, signal: str | None, why: str, *, gone: bool) -> E
     return LostExit(why, gone) if code is None else ExitedWith(code)
 
 
-def _run_of(run: str) -> str | tuple[str, ...]:
-    found = json.loads(run)
-    return tuple(found) if isinstance(found, list) else str(found)
-
-
 def _storable(text: str) -> str:
     """Return the text with lone surrogates escaped, because UTF-8 can't encode them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
@@ -181,12 +187,6 @@ class StoredRows(dict[int, JobRow]):
     def __delitem__(self, seq: int) -> None:
         self.dropped.add(seq)
         self.pop(seq, None)
-
-
-_NUMBERS = (
-    "began", "enqueued", "dequeued", "removed", "active", "attempts_timeout", "added", "ended", "waited",
-    "processed", "last_end",
-)  # fmt: skip
 
 
 class StoredMetrics(MetricsCollector):

@@ -23,9 +23,9 @@ MAX_SHARED_SPECS = 1000
 class Admission:
     """The entrance of a queue.
 
-    `knock` is called without a lock when jobs have been put in, and told whether they are the first since the last
-    turn. `open_commands` is called before a shell job is put in. `cancel` is called by a future's `cancel`. `listened` says
-    whether anybody gets the events of the queue.
+    `notify` is called without a lock when jobs have been put in, and told whether they are the first since the last
+    turn. `open_commands` is called before a shell job is put in. `cancel` is called by a future's `cancel`.
+    `has_listeners` says whether the program gets the events of the queue.
     """
 
     def __init__(
@@ -36,20 +36,21 @@ class Admission:
         handles: JobHandles,
         *,
         open_commands: Callable[[], object],
-        knock: Callable[[bool], object],
+        notify: Callable[[bool], object],
         cancel: Callable[[Handle], object],
-        listened: Callable[[], bool],
+        has_listeners: Callable[[], bool],
     ) -> None:
         self._config = config
         self._clock = clock
         self._scheduler = scheduler
         self._handles = handles
         self._open_commands = open_commands
-        self._notify = knock
-        self._listened = listened
+        self._notify = notify
+        self._has_listeners = has_listeners
         self.cancel = cancel
         self.resolving = RLock()
-        self._closed: BaseException | bool = False
+        self._closed = False
+        self._failure: BaseException | None = None
         self._arrived: list[Handle] = []
         self._specs: dict[tuple[Priority, float | None, int], JobSpec] = {}
         self._lock = Lock()
@@ -89,7 +90,7 @@ class Admission:
         if self._arrived:
             with self._lock:
                 arrived, self._arrived = self._arrived, []
-                if self._listened():
+                if self._has_listeners():
                     for handle in arrived:
                         if not handle.spec.id:
                             handle.spec = own_spec(handle, handle)
@@ -112,10 +113,10 @@ class Admission:
         with self._lock:
             return self._config.max_queue_size - self._left()
 
-    def close(self, why: BaseException | None = None) -> None:
-        """Refuse all further jobs and wake blocked `put` calls. `why`: the failure of the queue, if any."""
+    def close(self, failure: BaseException | None = None) -> None:
+        """Refuse all further jobs and wake blocked `put` calls. `failure`: that of the queue, if any."""
         with self._lock:
-            self._closed = why or True
+            self._closed, self._failure = True, failure
             self._room.notify_all()
 
     def _left(self) -> int:
@@ -138,9 +139,11 @@ class Admission:
         The caller holds the lock. Raises `QueueClosed`, and `ValueError` for the id of an unfinished job.
         """
         if self._closed:
-            cause = None if self._closed is True else self._closed
-            raise QueueClosed("the queue has failed" if cause else "the queue has been shut down") from cause
-        left = self._config.max_queue_size - len(self._scheduler.backlog) - len(self._arrived)
+            why = "has been shut down" if self._failure is None else "has failed"
+            raise QueueClosed(f"the queue {why}") from self._failure
+        left = (
+            self._config.max_queue_size - len(self._scheduler.backlog) - len(self._arrived)
+        )  # `_left`, without a call
         if left < len(handles) - done:
             if all_or_none or left <= 0:
                 return done

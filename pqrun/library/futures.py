@@ -14,7 +14,7 @@ from concurrent.futures._base import FINISHED, PENDING, RUNNING
 from contextlib import AbstractContextManager
 from itertools import compress
 from threading import Condition, current_thread, get_ident, main_thread
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, Outcome, StopReason
@@ -22,7 +22,8 @@ from pqrun.executors.local.embedded import ShellResult
 from pqrun.library.config import Job, JobFailed, JobTimeout, WaitDeadline
 
 TAIL_BYTES = 500
-_HEARD: frozenset[type] = frozenset({ev.JobEnded, ev.JobDropped, ev.AttemptStopping})
+_ENDS: Final = (ev.JobEnded, ev.JobDropped)
+_HANDLED: frozenset[type] = frozenset({*_ENDS, ev.AttemptStopping})
 
 
 class HandleOwner(Protocol):
@@ -104,7 +105,10 @@ class Handle(Future[Any]):
             self.set_result(self.value)
 
     def settle(self, outcome: Outcome) -> None:
-        """Resolve the future of a job without success, unless it is resolved. Runs the callbacks on the calling thread."""
+        """Resolve the future of a job without success, unless it is resolved.
+
+        Runs the callbacks on the calling thread.
+        """
         value, error = self.value, self.error
         self.value = self.error = None
         if self.done():
@@ -136,13 +140,13 @@ def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
 class JobHandles:
     """The futures by id (unfinished jobs) and by sequence number (jobs that are not yet resolved).
 
-    `whose`: the name of the handler, for log messages. `grace` in seconds.
+    `handler_name` is for log messages; `grace` in seconds.
     """
 
-    def __init__(self, whose: str, grace: float) -> None:
+    def __init__(self, handler_name: str, grace: float) -> None:
         self.by_id: dict[str, Handle] = {}
         self.by_seq: dict[int, Handle] = {}
-        self._whose = whose
+        self._handler_name = handler_name
         self._grace = grace
         self._resolving: list[int] = []
         self._none_left = Condition()
@@ -155,13 +159,13 @@ class JobHandles:
         """
         self._resolving.append(get_ident())
         try:
-            self._hear(events)
+            self._resolve(events)
         except BaseException:  # Ctrl-C in the main thread: these events come only once, so resolve the rest
-            self._hear(events)
+            self._resolve(events)
             raise
         finally:
             self._resolving.remove(get_ident())
-            self._look()
+            self._wake_waiting()
 
     def resolving_here(self) -> bool:
         """Return whether the calling thread is in a callback of one of these futures."""
@@ -176,22 +180,22 @@ class JobHandles:
             finally:
                 self._waiting -= 1
 
-    def break_off(self, error: BaseException) -> None:
+    def fail_all(self, error: BaseException) -> None:
         """Resolve all futures with `error`, because the engine has failed and no more jobs will end."""
         for handle in list(self.by_id.values()):
             handle.error = error
             self._settle(handle, Outcome.FAILED)
-        self._look()
+        self._wake_waiting()
 
-    def _hear(self, events: Sequence[ev.Event]) -> None:
+    def _resolve(self, events: Sequence[ev.Event]) -> None:
         handles = self.by_seq
-        for event in compress(events, map(_HEARD.__contains__, map(type, events))):
+        for event in compress(events, map(_HANDLED.__contains__, map(type, events))):
             if type(event) is ev.AttemptStopping:
-                self._complain(event)
-            elif (handle := handles.get(event.seq)) is not None:  # type: ignore[union-attr]
-                self._settle(handle, event.outcome)  # type: ignore[union-attr]
+                self._warn_unresponsive(event)
+            elif isinstance(event, _ENDS) and (handle := handles.get(event.seq)) is not None:
+                self._settle(handle, event.outcome)
 
-    def _look(self) -> None:
+    def _wake_waiting(self) -> None:
         if self._waiting and not (self.by_id or self.by_seq):
             with self._none_left:
                 self._none_left.notify_all()
@@ -211,7 +215,7 @@ class JobHandles:
         # The number goes last: `wait` must not return before the future is resolved.
         self.by_seq.pop(handle.seq, None)
 
-    def _complain(self, event: ev.AttemptStopping) -> None:
+    def _warn_unresponsive(self, event: ev.AttemptStopping) -> None:
         handle = self.by_seq.get(event.seq)
         if not event.force or handle is None or isinstance(handle.job.payload, Command):
             return
@@ -219,5 +223,5 @@ class JobHandles:
             return
         logging.getLogger("pqrun").warning(
             "%s still runs job `%s` (%s) %g s after it was asked to end; the job keeps its thread and its worker",
-            self._whose, handle.job.id, event.reason, self._grace,
+            self._handler_name, handle.job.id, event.reason, self._grace,
         )  # fmt: skip

@@ -29,7 +29,20 @@ from pqrun.library.admission import Admission
 from pqrun.library.config import Config, Job, QueueClosed
 from pqrun.library.futures import Handle, JobHandles
 
+Answer = TypeVar("Answer")
+SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
+STARVED_TIMEOUT_SECONDS = 60.0  # the program itself may free a thread or a process in this time
+_forks = 0
+"""How many forks lead from the process that loaded this module to this one: known without a system call."""
 EventCallback = Callable[[Sequence[Event]], object]
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 class EventListener(Protocol):
@@ -92,8 +105,8 @@ class Subscribers:
     def deliver(self, events: Sequence[Event]) -> None:
         """Call each listener. Called on the dispatcher thread."""
         for listener in list(self._observers):
-            hear: EventCallback = listener.on_events if hasattr(listener, "on_events") else listener
-            self._guard(listener, lambda hear=hear: hear(events))  # type: ignore[misc]
+            call: EventCallback = listener.on_events if hasattr(listener, "on_events") else listener
+            self._guard(listener, partial(call, events))
 
     def close(self) -> None:
         """Close each listener that can be closed. Called on the dispatcher thread."""
@@ -115,23 +128,6 @@ class Subscribers:
                 self._observers.remove(listener)
 
 
-Answer = TypeVar("Answer")
-SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
-STARVED_TIMEOUT_SECONDS = 60.0  # the program itself may free a thread or a process in this time
-
-
-_forks = 0
-"""How many forks lead from the process that loaded this module to this one: known without a system call."""
-
-
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
-
-
 class QueueRuntime:
     """The parts of a queue that have to be opened and closed."""
 
@@ -146,13 +142,14 @@ class QueueRuntime:
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
         self._forks = _forks
-        self._listened = False
+        self._has_listeners = False
         clock = SystemClock()
         patience = STARVED_TIMEOUT_SECONDS
         self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=patience, remembers_ended=0)
         self.admission = Admission(
             config, clock, self.scheduler, handles,
-            open_commands=self._make_room_for_commands, knock=self._notify, cancel=self._cancel_job_of, listened=lambda: self._listened,
+            open_commands=self._open_backend, notify=self._notify, cancel=self._cancel_job_of,
+            has_listeners=lambda: self._has_listeners,
         )  # fmt: skip
         self.subscribers = Subscribers(self._caught_up)
         self.engine = Engine(
@@ -163,7 +160,7 @@ class QueueRuntime:
             metrics=(MetricsCollector if config.enable_metrics else _NoMetrics)(clock.now()),
             dispatcher=self.subscribers,
             executor=partial(self._open_slots, handler, config.max_workers, clock),
-            before_turn=self._arrive,
+            before_turn=self._take_in,
             after_turn=(self._resolve,),
         )
         self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
@@ -195,10 +192,10 @@ class QueueRuntime:
         dispatcher = self.subscribers.thread
         return [self.thread, *self._slots.threads, *([dispatcher] if dispatcher else [])]
 
-    def ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
-        """Call `ask(scheduler, now)` in a turn of the engine and return its result.
+    def ask(self, question: Callable[[Scheduler, float], Answer]) -> Answer:
+        """Call `question(scheduler, now)` in a turn of the engine and return its result.
 
-        An exception of `ask` is raised here and does not break the engine. Raises `QueueClosed` if
+        An exception of `question` is raised here and does not break the engine. Raises `QueueClosed` if
         the engine has failed, and `RuntimeError` in a forked child.
         """
         self.refuse_forked()
@@ -207,7 +204,7 @@ class QueueRuntime:
 
         def guarded(scheduler: Scheduler, now: float) -> None:
             try:
-                answers.append(ask(scheduler, now))
+                answers.append(question(scheduler, now))
             except Exception as error:
                 errors.append(error)
 
@@ -240,14 +237,14 @@ class QueueRuntime:
         now. Without listeners a start is reported together with the end, which saves a turn, and jobs share specs.
         """
         self._calls.at_once = True
-        self._listened = True
+        self._has_listeners = True
         self.engine.turn(request=_nothing)  # the listener must not hear of a turn that began before
         end = self.subscribers.add(listener)
-        self._ask_who_began()
+        self._report_starts()
         self.engine.post()
         return end
 
-    def _make_room_for_commands(self) -> None:
+    def _open_backend(self) -> None:
         """Open the backend for shell jobs before the first of them is added. Later calls do nothing.
 
         Raises `OSError` if the directory for the output of shell jobs cannot be created.
@@ -303,18 +300,18 @@ class QueueRuntime:
     def _caught_up(self) -> None:
         self.engine.post()
 
-    def _arrive(self, scheduler: Scheduler, now: float) -> None:
+    def _take_in(self, scheduler: Scheduler, now: float) -> None:
         """Queue the new jobs. Called at the beginning of each turn, under the engine's lock."""
         self.admission.take_in(scheduler, now)
         if self.engine.next_timer <= now and not self._calls.at_once:
-            self._ask_who_began()  # a timeout may be due, and the time limit counts from the reported start
+            self._report_starts()  # a timeout may be due, and the time limit counts from the reported start
 
     def _resolve(self, events: Sequence[Event]) -> None:
         """Resolve the futures of ended jobs. Called after each turn, without the engine's lock."""
         self.admission.recheck()
         self._handles.resolve(events)
 
-    def _ask_who_began(self) -> None:
+    def _report_starts(self) -> None:
         for task in self._slots.live():
             if isinstance(task, CallTask):
                 task.tell_start()
@@ -341,7 +338,7 @@ class QueueRuntime:
         self.engine.run()
         if self.engine.broken is not None:
             self.admission.close(self.engine.broken)
-            self._handles.break_off(self.engine.broken)
+            self._handles.fail_all(self.engine.broken)
 
     def _at_exit(self) -> None:
         """Kill the shell jobs if the program exits without `shutdown`, so that they do not outlive it."""

@@ -11,7 +11,7 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, JobSpec
 from pqrun.core.job_row import JobRow
-from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, try_of
 from pqrun.output.ci_markers import CIFence, CIFences
 from pqrun.output.store import Capture, Stream
 from pqrun.output.writer import (
@@ -346,10 +346,9 @@ class OutputPrinter(Observer):
 
 def _title(event: ev.AttemptEnded, spec: JobSpec) -> str:
     """Return the title of a fold: `test[py3.12] failed: exit 1, try 1/1, 22s`."""
-    tries = max(event.attempt, spec.retry.max + 1)
     how = describe_exit(event.exit, event.asked, spec.timeout)
     took = format_duration(event.ended - event.began)
-    return f"{job_label(spec)} failed: {how}, try {event.attempt}/{tries}, {took}"
+    return f"{job_label(spec)} failed: {how}, {try_of(event.attempt, spec)}, {took}"
 
 
 def _moved_to_file(event: ev.AttemptEnded) -> bool:

@@ -5,9 +5,11 @@
 
 report          The base class of reports, the facts of a run that they show, and their list.
 report_set      All reports of a run as one observer; the exit code after them.
-targets         The file, pipe or descriptor of a report, and its failure; text that waits on the disk.
+targets         The file, pipe or descriptor of a report, and its failure.
+text_spool      Text that waits on the disk until a report is complete.
 file_clashes    Refusal of reports that would overwrite an input or a run's files.
-cases           Jobs as they end, each with the end of its output; shared text helpers.
+cases           Jobs as they end, each with the end of its output.
+safe_text       Text of jobs for files and pages: without escape sequences, cut to a length.
 digest          A run's failures, flaky and slowest jobs, in bounded memory.
 junit           JUnit XML.
 html            A page for a browser, in one file.
@@ -17,6 +19,7 @@ json_document   The final JSON document, shared by `run --json` and `show --json
 event_log       Events as JSON lines.
 job_log         GNU parallel's job log.
 chrome_trace    A timeline for ui.perfetto.dev.
+trace_lanes     The lanes of a timeline, one for each job that runs at a time.
 markdown        A page of Markdown.
 github          Annotations and the step summary of GitHub Actions.
 prometheus      Metrics as a file or over HTTP.

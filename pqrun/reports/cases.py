@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.events import Handler
@@ -14,15 +13,18 @@ from pqrun.core.job import (
     JobSpec,
     KilledBySignal,
     LostExit,
-    NotStarted,
     Outcome,
-    StopReason,
     format_command,
 )
 from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.text import describe_exit, strip_ansi
+from pqrun.core.text import describe_exit
+from pqrun.output.store import Stream
 from pqrun.reports.report import Report
+from pqrun.reports.safe_text import one_line
+
+MAX_ID_LENGTH = 1000
+MAX_COMMAND_LENGTH = 120
 
 
 class ReportedCase(NamedTuple):
@@ -112,43 +114,12 @@ class CaseReport(Report):
         self.forget(event.seq)
 
 
-def end_of(stream: Any, limit: int) -> bytes:
+def end_of(stream: Stream, limit: int) -> bytes:
     """Return the last `limit` bytes of a stream; empty if its file is gone."""
     try:
-        return bytes(stream.tail(limit)) if stream.size else b""
+        return stream.tail(limit) if stream.size else b""
     except OSError:
         return b""
-
-
-MAX_NAME_LENGTH = 120
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]"  # colours, cursor movements
-    r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links
-    r"|\x1b[ -/]{0,4}[0-~]"
-)
-# XML 1.0 forbids most of these characters. It allows U+007F to U+009F, but terminals obey them.
-_NOT_TEXT = re.compile("[^\t\n -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_HARMLESS = re.compile(r"[^`|\\]+")
-
-
-def printed(data: bytes) -> str:
-    """Return output as text: without colours and control characters, with `\n` as line end."""
-    text = _ESCAPES.sub("", data.decode("utf-8", "replace"))
-    return _NOT_TEXT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def last_lines(data: bytes, most: int, longest: int = 1000) -> list[str]:
-    """Return the last `most` lines before trailing blank ones, each cut to `longest` characters."""
-    lines = printed(data).rstrip().split("\n")[-most:]
-    return [line[:longest] for line in lines] if any(lines) else []
-
-
-def one_line(text: str, longest: int = 500) -> str:
-    """Return text on one line, without escape sequences and control characters, cut to `longest`."""
-    if not text:
-        return ""
-    text = _NOT_TEXT.sub("\ufffd", strip_ansi(" ".join(text[: 4 * longest].split())))
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def case_name(row: JobRow) -> str:
@@ -158,8 +129,9 @@ def case_name(row: JobRow) -> str:
 
 def case_name_for(spec: JobSpec) -> str:
     """Return the name for a job that has not begun. See `case_name`."""
-    name = spec.id if spec.named else format_command(spec.work)
-    return one_line(name, MAX_NAME_LENGTH if not spec.named else 1000) or spec.id
+    if spec.named:
+        return one_line(spec.id, MAX_ID_LENGTH) or spec.id
+    return one_line(format_command(spec.work), MAX_COMMAND_LENGTH) or spec.id
 
 
 def describe_case(row: JobRow) -> str:
@@ -167,61 +139,6 @@ def describe_case(row: JobRow) -> str:
     if isinstance(row.exit, LostExit) and row.asked is None:
         return f"lost: {one_line(row.exit.why)}"
     return describe_exit(row.exit, row.asked, row.spec.timeout)
-
-
-def code_span(text: str) -> str:
-    """Return Markdown for a table cell that shows the text as it is."""
-    text = one_line(text, 200) or " "
-    if _HARMLESS.fullmatch(text) and text == text.strip():
-        return f"`{text}`"
-    # Markdown readers disagree about backslashes and bars in cells; all of them read entities.
-    return f"<code>{''.join(c if c.isalnum() or c == ' ' else f'&#{ord(c)};' for c in text)}</code>"
-
-
-def code_block(text: str) -> str:
-    """Return a Markdown block that shows the text as it is."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def is_error(row: JobRow) -> bool:
-    return row.asked is not None or not isinstance(row.exit, ExitedWith | KilledBySignal)
-
-
-def about(row: JobRow) -> dict[str, str]:
-    """Return the type and message of a failure, as JUnit's attributes."""
-    match row.exit, row.asked:
-        case _, StopReason.TIMEOUT | StopReason.IDLE:
-            kind = "timeout"
-        case ExitedWith(), _:
-            kind = "exit"
-        case KilledBySignal(), _:
-            kind = "signal"
-        case NotStarted(), _:
-            kind = "not-started"
-        case None, _:
-            kind = row.state
-        case _:
-            kind = "lost"
-    words = [describe_case(row) or row.state, *([one_line(row.message)] if row.message else [])]
-    return {"type": kind, "message": ": ".join(words)}
-
-
-def why_skipped(case: ReportedCase) -> str:
-    row = case.row
-    if case.verdict == "allowed":
-        return f"failed, with allow_failure: {describe_case(row)}"
-    return one_line(row.message) or row.state
-
-
-def story(case: ReportedCase) -> str:
-    """Return the text of a failed case: command, failure, and the last 20 lines of output."""
-    row = case.row
-    command = one_line(format_command(row.spec.work), 2000)
-    tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
-    lines = last_lines(case.err, 20) or last_lines(case.out, 20)
-    return "\n".join([f"$ {command}", f"{about(row)['message']}{tries}", *lines])
 
 
 def as_recorded(row: JobRow, *, live: bool) -> JobRow:

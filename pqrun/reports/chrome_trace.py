@@ -7,7 +7,6 @@ Each worker has a lane with its attempts; the queue has the waits; counters show
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from pqrun.core import events as ev
@@ -16,66 +15,11 @@ from pqrun.core.job_row import QUEUED, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit
 from pqrun.core.unicode_json import as_json
-from pqrun.reports.cases import one_line
-from pqrun.reports.json_document import numbers
 from pqrun.reports.report import Ending, Report, RunInfo
-from pqrun.reports.targets import AtomicFile, TextSpool
-
-
-class TraceLanes:
-    """The lane of each running job: its worker's number if that is known, else the lowest free number."""
-
-    def __init__(self) -> None:
-        self.highest = 0
-        self._free: list[int] = []
-        self._taken: dict[int, int] = {}
-        self._since: dict[int, float] = {}
-
-    def enter(self, seq: int, at: float) -> None:
-        """Give the job the lowest free lane. `at`: the start, in seconds on the engine's clock."""
-        self._since[seq] = at
-        if not self._free:
-            self.highest += 1
-            heappush(self._free, self.highest)
-        self._taken[seq] = heappop(self._free)
-
-    def move(self, seq: int, where: str) -> None:
-        """Move the job to its worker's lane, as in `slot 3`; another job in that lane takes the old one."""
-        word, _, number = where.partition(" ")
-        if word == "slot" and number.isdigit() and seq in self._taken:
-            wanted, has = int(number), self._taken[seq]
-            while self.highest < wanted:
-                self.highest += 1
-                heappush(self._free, self.highest)
-            for other, lane in self._taken.items():
-                if lane == wanted:
-                    self._taken[other] = has
-                    break
-            else:
-                self._free = [has, *(lane for lane in self._free if lane != wanted)]
-                heapify(self._free)
-            self._taken[seq] = wanted
-
-    def leave(self, seq: int) -> int:
-        """Free the job's lane and return its number."""
-        lane = self._taken.pop(seq)
-        del self._since[seq]
-        heappush(self._free, lane)
-        return lane
-
-    def of(self, seq: int) -> int:
-        """Return the job's lane, or 0 if the job has none."""
-        return self._taken.get(seq, 0)
-
-    @property
-    def taken(self) -> int:
-        """The number of lanes in use."""
-        return len(self._taken)
-
-    def all(self) -> list[tuple[int, float, int]]:
-        """Return the sequence number, start and lane of each running job."""
-        return [(seq, self._since[seq], lane) for seq, lane in self._taken.items()]
-
+from pqrun.reports.safe_text import one_line
+from pqrun.reports.targets import AtomicFile
+from pqrun.reports.text_spool import TextSpool
+from pqrun.reports.trace_lanes import TraceLanes
 
 WORKERS, QUEUE = 1, 2  # process ids in the trace
 ACTIVE = "active workers"
@@ -181,7 +125,7 @@ class ChromeTrace(Report):
         if self._lanes.taken and not ending.live:  # else the last count would last past the run's end
             names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
         yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)
-        facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
+        facts = {"run": ending.run, "metrics": ending.metrics.rounded()}
         yield b'\n],"displayTimeUnit":"ms","otherData":' + as_json(facts).encode() + b"}\n"
 
 

@@ -12,8 +12,9 @@ from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of
-from pqrun.reports.cases import CaseReport, ReportedCase, last_lines
+from pqrun.reports.cases import CaseReport, ReportedCase
 from pqrun.reports.report import Ending, RunInfo
+from pqrun.reports.safe_text import last_lines
 
 if TYPE_CHECKING:
     from pqrun.core.past import FlakyRate

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Any, assert_never, get_args
 
 from pqrun.core import events as ev
-from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
+from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, LostExit, NotStarted, run_of
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
-from pqrun.reports.json_document import numbers, timestamp
+from pqrun.reports.json_document import timestamp
 from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import StreamingFile
 
+SCHEMA = 1
 Moment = Callable[[float], str]
 EventFacts = tuple[str, dict[str, Any]]
 
@@ -104,7 +105,7 @@ def _ended_attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
         "exit": exit.code if isinstance(exit, ExitedWith | NotStarted) else None,
         "signal": exit.name if isinstance(exit, KilledBySignal) else None,
         "reason": str(event.asked) if event.asked else None,
-        "message": event.said.message or getattr(exit, "why", None),
+        "message": event.said.message or (exit.why if isinstance(exit, LostExit | NotStarted) else None),
         "started_at": moment(event.began) if ran else None,
         "ended_at": moment(event.ended),
         "run_s": round(max(0.0, event.ended - event.began), 6) if ran else None,
@@ -117,7 +118,7 @@ def _ended_attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
 
 
 def _spec(spec: JobSpec) -> dict[str, Any]:
-    run = getattr(spec.work, "run", None)
+    run = run_of(spec)
     return {
         "run": list(run) if isinstance(run, tuple) else run,
         "priority": spec.priority.name.lower(),
@@ -128,9 +129,6 @@ def _spec(spec: JobSpec) -> dict[str, Any]:
         **argument_facts(spec),
         **bytes_beside("run", run),
     }
-
-
-SCHEMA = 1
 
 
 class EventLog(Report):
@@ -156,7 +154,7 @@ class EventLog(Report):
     def finish(self, ending: Ending) -> None:
         """Write the last line, with the run's exit code, and close the log."""
         if not ending.live:
-            facts = {"state": ending.run["state"], "exit": ending.code, "metrics": numbers(ending.metrics)}
+            facts = {"state": ending.run["state"], "exit": ending.code, "metrics": ending.metrics.rounded()}
             ended = ending.run["ended_at"] or self._moment(self._last)
             self._target.add(_line("run_ended", ended, facts))
         self._target.close()

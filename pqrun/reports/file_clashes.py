@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.settings import REPORT_FILES, RecordSettings, ReportSettings
 from pqrun.journal.run_directory import INDEX, JOURNAL, LOG_NAME, LOGS, OUR_FILES, RunDirectory, find_run
-from pqrun.reports.targets import DESCRIPTOR, STANDARD
+from pqrun.reports.targets import descriptor_of
 
 RESULTS = ("stdout", "stderr", "meta.json")
 # The prefixes of files beside ours: SQLite's `-wal` and `-shm`, and the old log `.1`.
@@ -49,7 +49,7 @@ def _check(option: str, path: str, inputs: list[tuple[str, os.stat_result]], run
                 raise UserError(
                     f"{option} {path} would overwrite {_called(name)}, which is an input: choose another file"
                 )
-    if path in STANDARD or DESCRIPTOR.fullmatch(path):
+    if descriptor_of(path) is not None:
         return
     real = os.path.realpath(path)
     for run in (*runs, *_recorded_above(real)):
@@ -115,11 +115,8 @@ def _status(path: str, standard: int) -> os.stat_result | None:
     try:
         if path == "-":
             return os.fstat(standard)
-        if path in STANDARD:
-            return os.fstat(STANDARD[path])
-        if found := DESCRIPTOR.fullmatch(path):
-            return os.fstat(int(found[1] or found[2]))
-        return os.stat(path)
+        fd = descriptor_of(path)
+        return os.stat(path) if fd is None else os.fstat(fd)
     except (OSError, ValueError):
         return None
 

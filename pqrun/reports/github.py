@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from pqrun.core.job_row import JobRow
 from pqrun.output.writer import StreamWriter
-from pqrun.reports.cases import case_name, describe_case, one_line
+from pqrun.reports.cases import case_name, describe_case
 from pqrun.reports.digest import RunDigest
 from pqrun.reports.markdown import MAX_PAGE_BYTES, page
 from pqrun.reports.report import Ending, RunInfo
+from pqrun.reports.safe_text import one_line
 
 MAX_ANNOTATIONS = 9  # GitHub shows ten for a step, and the tenth counts the rest
 MIN_SUMMARY_BYTES = 4096

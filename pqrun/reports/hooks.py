@@ -19,7 +19,7 @@ from pqrun.core.unicode_json import as_json
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited
 from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, signal_name
 from pqrun.reports.digest import RunDigest
-from pqrun.reports.json_document import SCHEMA, job_entry, numbers
+from pqrun.reports.json_document import SCHEMA, job_entry
 from pqrun.reports.report import Ending, RunInfo
 
 TIMEOUT_SECONDS = 60.0
@@ -140,7 +140,7 @@ def summary_of(digest: RunDigest, run: RunInfo, ending: Ending) -> bytes:
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "run": {**ending.run, "exit": ending.code, "headline": digest.headline()},
-        "metrics": numbers(ending.metrics),
+        "metrics": ending.metrics.rounded(),
         "jobs": [job_entry(row, run.wall) for row in rows],
         "jobs_left_out": digest.bad - len(rows),
     }

@@ -6,6 +6,7 @@ Records of jobs and attempts wait in a spool during the run. The files of the pa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +14,13 @@ from pqrun.core import events as ev
 from pqrun.core.job import CountedAs
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.reports.cases import as_recorded, end_of, printed
+from pqrun.reports.cases import as_recorded, end_of
 from pqrun.reports.page_data import AttemptRecords, RecordSpool, job_record, logs_of, page_head, script_of
 from pqrun.reports.page_files import single_file
 from pqrun.reports.report import Ending, Report, RunInfo
-from pqrun.reports.targets import AtomicFile, TextSpool
+from pqrun.reports.safe_text import printed
+from pqrun.reports.targets import AtomicFile
+from pqrun.reports.text_spool import TextSpool
 
 FEW_JOBS = 200  # up to this number of jobs, the file has the output of successful jobs as well
 MAX_STREAM_BYTES = 64 * 1024
@@ -117,7 +120,7 @@ class HtmlReport(Report):
 
     def _head(self, ending: Ending) -> dict[str, Any]:
         head = page_head(
-            self._run, ending,
+            self._run, ending, now=time.time() if ending.live else None,
             lanes=self._attempts.lanes.highest, dropped=self._dropped, stopped=self._table.stopped,
         )  # fmt: skip
         return {**head, "fewJobs": FEW_JOBS}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pqrun.core.job import OutputPlace
+from pqrun.core.job import OutputPlace, run_of
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
@@ -29,14 +29,15 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
     """Return a job as the document and records show it. `rate`: in how many of its last runs it failed, if known.
 
     `memory_peak_bytes` is there only if the job's memory was measured, `args` only if the job has arguments, `block`
-    only if it reads a part of the input of `each --pipe`. `stdout` is a file that holds nothing else: output in a pack has only `stdout_at`.
+    only if it reads a part of the input of `each --pipe`. `stdout` is a file that holds nothing else: output in a
+    pack has only `stdout_at`.
     """
 
     def moment(at: float | None) -> str | None:
         return None if at is None else timestamp(wall(at))
 
     took = None if row.started is None or row.ended is None else round(max(0.0, row.ended - row.started), 6)
-    run = getattr(row.spec.work, "run", None)
+    run = run_of(row.spec)
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
         "id": row.spec.id,
@@ -85,12 +86,7 @@ def _place(place: OutputPlace | None, size: int) -> dict[str, Any] | None:
 def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[JobRow], wall: Wall) -> dict[str, Any]:
     """Return the whole document, as `show --json` prints it."""
     jobs = [job_entry(row, wall) for row in rows]
-    return {"schema": SCHEMA, "run": run, "metrics": numbers(metrics), "jobs": jobs}
-
-
-def numbers(metrics: Metrics) -> dict[str, Any]:
-    """Return the metrics by name, rounded to six digits, so that all reports have equal numbers."""
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.as_dict().items()}
+    return {"schema": SCHEMA, "run": run, "metrics": metrics.rounded(), "jobs": jobs}
 
 
 def as_text(document: dict[str, Any]) -> str:

@@ -13,23 +13,22 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from pqrun.core import events as ev
-from pqrun.core.job import JobSpec, is_gone
+from pqrun.core.job import (
+    ExitedWith,
+    JobSpec,
+    KilledBySignal,
+    NotStarted,
+    StopReason,
+    format_command,
+    is_gone,
+)
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.reports.cases import (
-    CaseReport,
-    ReportedCase,
-    about,
-    case_name_for,
-    describe_case,
-    is_error,
-    one_line,
-    printed,
-    story,
-    why_skipped,
-)
+from pqrun.reports.cases import CaseReport, ReportedCase, case_name_for, describe_case
 from pqrun.reports.report import Ending, RunInfo
-from pqrun.reports.targets import AtomicFile, SpooledText, TextSpool
+from pqrun.reports.safe_text import last_lines, one_line, printed
+from pqrun.reports.targets import AtomicFile
+from pqrun.reports.text_spool import SpooledText, TextSpool
 
 MAX_CASE_BYTES = 32 * 1024  # bytes of each stream
 MAX_RETRY_BYTES = 4 * 1024
@@ -89,8 +88,8 @@ class JUnitReport(CaseReport):
         """Keep a failed attempt until the job has ended, which decides what the attempt is called."""
         row = case.row
         places = self._tries.setdefault(row.seq, [])
-        error = is_error(row)
-        element = ET.Element("rerunError" if error else "rerunFailure", about(row))
+        error = _is_error(row)
+        element = ET.Element("rerunError" if error else "rerunFailure", _failure_of(row))
         ET.SubElement(element, "stackTrace").text = f"attempt {event.attempt}: {describe_case(row)}"
         self._add_output(element, case, MAX_RETRY_BYTES)
         places.append((self._spool.put(ET.tostring(element)), is_gone(event.exit)))
@@ -104,10 +103,10 @@ class JUnitReport(CaseReport):
         element = ET.Element("testcase", classname=suite, name=self._name(suite, row), time=f"{seconds:.3f}")
         kind = KINDS[case.verdict]
         if kind in (FAILURE, ERROR):
-            verdict = ET.SubElement(element, "failure" if kind == FAILURE else "error", about(row))
-            verdict.text = story(case)
+            verdict = ET.SubElement(element, "failure" if kind == FAILURE else "error", _failure_of(row))
+            verdict.text = _story(case)
         elif kind == SKIPPED:
-            ET.SubElement(element, "skipped", message=why_skipped(case))
+            ET.SubElement(element, "skipped", message=_why_skipped(case))
         for place, gone in self._tries.pop(row.seq, ()):
             if gone and row.state == "ok":  # the worker was lost: the job itself has never failed
                 continue
@@ -226,3 +225,43 @@ def _suite_of(spec: JobSpec) -> str:
     """Return the name of a job's suite: its file, without dots, which readers take for packages."""
     name = os.path.splitext(spec.file or "pqrun")[0].removeprefix("./")
     return one_line(name.replace(".", "_"), 200) or "pqrun"
+
+
+def _is_error(row: JobRow) -> bool:
+    """Return whether an attempt failed without an exit code or signal of the job's own."""
+    return row.asked is not None or not isinstance(row.exit, ExitedWith | KilledBySignal)
+
+
+def _failure_of(row: JobRow) -> dict[str, str]:
+    """Return the attributes of a failure: its type and message."""
+    match row.exit, row.asked:
+        case _, StopReason.TIMEOUT | StopReason.IDLE:
+            kind = "timeout"
+        case ExitedWith(), _:
+            kind = "exit"
+        case KilledBySignal(), _:
+            kind = "signal"
+        case NotStarted(), _:
+            kind = "not-started"
+        case None, _:
+            kind = row.state
+        case _:
+            kind = "lost"
+    words = [describe_case(row) or row.state, *([one_line(row.message)] if row.message else [])]
+    return {"type": kind, "message": ": ".join(words)}
+
+
+def _why_skipped(case: ReportedCase) -> str:
+    row = case.row
+    if case.verdict == "allowed":
+        return f"failed, with allow_failure: {describe_case(row)}"
+    return one_line(row.message) or row.state
+
+
+def _story(case: ReportedCase) -> str:
+    """Return the text of a failed case: command, failure, and the last 20 lines of output."""
+    row = case.row
+    command = one_line(format_command(row.spec.work), 2000)
+    tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
+    lines = last_lines(case.err, 20) or last_lines(case.out, 20)
+    return "\n".join([f"$ {command}", f"{_failure_of(row)['message']}{tries}", *lines])

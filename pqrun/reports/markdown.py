@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,10 +13,10 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.text import format_duration
-from pqrun.reports.cases import case_name, code_block, code_span, describe_case, one_line
+from pqrun.reports.cases import case_name, describe_case
 from pqrun.reports.digest import DigestFailure, RunDigest
-from pqrun.reports.json_document import numbers
 from pqrun.reports.report import Ending, RunInfo
+from pqrun.reports.safe_text import one_line
 from pqrun.reports.targets import AtomicFile
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_PAGE_BYTES = 1024 * 1024 - 1  # GitHub's limit for the summary of a step
 MAX_ROWS = 200
+_HARMLESS = re.compile(r"[^`|\\]+")
 
 
 class MarkdownSummary(RunDigest):
@@ -124,7 +126,7 @@ def _slowest(digest: RunDigest) -> Iterator[str]:
 
 
 def _numbers(run: RunInfo, ending: Ending) -> Iterator[str]:
-    found = numbers(ending.metrics)
+    found = ending.metrics.rounded()
     table = _table(["metric", "value"], [[f"`{name}`", str(found[name])] for name in CORE_METRICS])
     yield f"<details><summary>Metrics of run {escape(run.run_id)}</summary>\n\n{table}\n\n</details>"
 
@@ -149,3 +151,19 @@ def _seconds(row: JobRow) -> str:
 def _table(heads: list[str], rows: list[list[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def code_span(text: str) -> str:
+    """Return Markdown for a table cell that shows the text as it is."""
+    text = one_line(text, 200) or " "
+    if _HARMLESS.fullmatch(text) and text == text.strip():
+        return f"`{text}`"
+    # Markdown readers disagree about backslashes and bars in cells; all of them read entities.
+    return f"<code>{''.join(c if c.isalnum() or c == ' ' else f'&#{ord(c)};' for c in text)}</code>"
+
+
+def code_block(text: str) -> str:
+    """Return a Markdown block that shows the text as it is."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

@@ -10,7 +10,6 @@ if few differ. A later record of the same job replaces an earlier one.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from pqrun import __version__
 from pqrun.core import events as ev
 from pqrun.core.job import (
     UNKNOWN_SIZE,
+    AttemptId,
     Command,
     JobSpec,
     KilledBySignal,
@@ -30,12 +30,12 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.text import arguments_by_name, command, describe_exit, format_duration, last_output
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.run_directory import LOGS, RunDirectory
-from pqrun.output.store import Capture
-from pqrun.reports.cases import describe_case, one_line
-from pqrun.reports.chrome_trace import TraceLanes
-from pqrun.reports.json_document import numbers
+from pqrun.output.store import Capture, Logs
+from pqrun.reports.cases import describe_case
 from pqrun.reports.report import Ending, RunInfo
-from pqrun.reports.targets import TextSpool
+from pqrun.reports.safe_text import one_line
+from pqrun.reports.text_spool import TextSpool
+from pqrun.reports.trace_lanes import TraceLanes
 
 SCHEMA = 1
 ROWS_PER_CHUNK = 2000
@@ -189,7 +189,7 @@ def micros(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def job_record(row: JobRow, began: float, *, last: str, logs: str) -> JobRecord:
+def job_record(row: JobRow, began: float, *, last: str, logs: Logs) -> JobRecord:
     """Return the record of a job. `began`: when the run began. `logs`: the directory of kept output."""
 
     def moment(at: float | None) -> int | None:
@@ -208,7 +208,7 @@ def job_record(row: JobRow, began: float, *, last: str, logs: str) -> JobRecord:
         system=micros(row.usage.system), memory=row.usage.memory, exit=row.code, signal=row.signal,
         how=describe_case(row) if row.exit is not None or row.asked is not None else "",
         message=one_line(row.message), last=last, out_bytes=row.stdout_bytes, err_bytes=row.stderr_bytes,
-        out_path=_short(row.stdout, row, logs, "out"), err_path=_short(row.stderr, row, logs, "err"),
+        out_path=_short(row.stdout, row, logs, 1), err_path=_short(row.stderr, row, logs, 2),
         tags=spec.tags, needs=tuple((need.job, need.when) for need in spec.needs[:MAX_NEEDS_SHOWN]),
         args=shown_arguments(spec), args_left=max(0, len(spec.args) - MAX_ARGUMENTS_SHOWN),
         variables=tuple(name for name, _ in work.env), cwd=work.cwd,
@@ -250,12 +250,11 @@ def _how(event: ev.AttemptEnded, spec: JobSpec) -> str:
     return how
 
 
-def _short(path: str | None, row: JobRow, logs: str, suffix: str) -> int | str | None:
+def _short(path: str | None, row: JobRow, logs: Logs, stream: int) -> int | str | None:
     """Return 1 for a path that the page can make of the job's number, to save space."""
     if path is None:
         return None
-    usual = f"{logs}/{row.seq // 500:04d}/{row.seq}.{row.attempts}.{suffix}"
-    return 1 if path == usual else path
+    return 1 if path == logs.path(AttemptId(row.seq, row.attempts), stream) else path
 
 
 def shown_arguments(spec: JobSpec) -> tuple[tuple[str, str], ...]:
@@ -336,24 +335,24 @@ class AttemptRecords:
             )  # fmt: skip
 
 
-def logs_of(run: RunInfo) -> str:
+def logs_of(run: RunInfo) -> Logs:
     """Return the directory of the output that the run keeps."""
-    return f"{run.directory}/{LOGS}"
+    return Logs(f"{run.directory}/{LOGS}", keep=True)
 
 
 def page_head(
-    run: RunInfo, ending: Ending, *, lanes: int, dropped: Sequence[int], stopped: str
+    run: RunInfo, ending: Ending, *, now: float | None, lanes: int, dropped: Sequence[int], stopped: str
 ) -> dict[str, Any]:
-    """Return the facts about the run as a whole for the page."""
+    """Return the facts about the run as a whole for the page. `now`: the time of a live run, on the wall clock."""
     directory = run.directory
     address = "" if directory is None else RunDirectory(directory).address
     return {
-        "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": numbers(ending.metrics),
+        "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": ending.metrics.rounded(),
         "code": ending.code, "live": ending.live, "began": run.wall(run.began),
-        "now": time.time() if ending.live else None, "host": os.uname().nodename,
+        "now": now, "host": os.uname().nodename,
         "cwd": run.cwd, "command": run.command, "stopped": stopped,
         "resume": command("resume", address) if address else None,
         "resumeFailed": command("resume", address, options="--failed") if address else None,
-        "address": address, "logs": logs_of(run) if directory else None, "lanes": lanes,
+        "address": address, "logs": logs_of(run).directory if directory else None, "lanes": lanes,
         "dropped": dropped,
     }  # fmt: skip

@@ -29,8 +29,11 @@ from pqrun.core.job_table import JobTable
 from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile
 
+WRITE_INTERVAL_SECONDS = 15.0
+LEVELS = {priority: priority.name.lower() for priority in Priority}
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
+_LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)
 
 
 class Histogram:
@@ -134,9 +137,6 @@ class PrometheusTotals:
         self.workers = event.workers
 
 
-LEVELS = {priority: priority.name.lower() for priority in Priority}
-
-
 class RunMetrics(Collector):
     """The metric families of a run, made from the totals at each scrape. Safe to call on any thread."""
 
@@ -219,10 +219,6 @@ def _by_priority(name: str, about: str, count: Callable[[Priority], int]) -> Cou
     for priority, level in LEVELS.items():
         family.add_metric([level], count(priority))
     return family
-
-
-WRITE_INTERVAL_SECONDS = 15.0
-_LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)
 
 
 class PromFile(Report):

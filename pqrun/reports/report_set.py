@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from pqrun.reports.hooks import Hook
 
 
+BY_SIGNAL = 128
+"""An exit code above this number says that a signal ended the run."""
+FLUSH_TIMEOUT_SECONDS = 1.0
+
+
 class ReportRequest:
     """The reports that settings ask for, checked.
 
@@ -101,10 +106,6 @@ class ReportRequest:
 
             reports.append(DesktopNotifier(self._desktop, run, table))
         return reports
-
-
-BY_SIGNAL = 128
-FLUSH_TIMEOUT_SECONDS = 1.0
 
 
 def _sleep(seconds: float) -> bool:

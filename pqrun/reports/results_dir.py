@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A directory for each job, `DIR/SEQ-ID/`: `--results` writes its last output and its record, `--extract` its output."""
+"""A directory for each job, `DIR/SEQ-ID/`.
+
+`--results` writes the job's last output and its record there, `--extract` the output alone.
+"""
 
 from __future__ import annotations
 

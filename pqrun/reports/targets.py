@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The files of reports: targets (files, pipes, descriptors), written at once or step by step, and spools."""
+"""The targets of reports: files, pipes and descriptors, written at once or step by step."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ import select
 import stat
 import time
 from codecs import IncrementalDecoder, getincrementaldecoder
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
 from pqrun.core.errors import UserError
 from pqrun.core.text import escape_controls
 from pqrun.output.store import write_all
 
 WRITE_TIMEOUT_SECONDS = 30.0
-DESCRIPTOR = re.compile(r"/dev/fd/(\d{1,5})|/proc/self/fd/(\d{1,5})")
-STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
-STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+MAX_ADDED_BYTES = 64 * 1024
+MAX_PENDING_BYTES = 16 * 1024 * 1024
+PIPE_CHUNK_BYTES = 4096
+_STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR = re.compile(r"/dev/fd/(\d{1,5})|/proc/self/fd/(\d{1,5})")
+
+
+def descriptor_of(path: str) -> int | None:
+    """Return the descriptor that a path stands for, as `-` and `/dev/fd/3` do; None for any other path."""
+    if path in _STANDARD:
+        return _STANDARD[path]
+    found = _DESCRIPTOR.fullmatch(path)
+    return None if found is None else int(found[1] or found[2])
 
 
 class ReportTarget:
@@ -45,8 +54,9 @@ class ReportTarget:
         if not self.path:
             raise UserError(f"{self.option} needs the name of a file")
         try:
-            if found := DESCRIPTOR.fullmatch(self.path):
-                os.fstat(int(found[1] or found[2]))
+            fd = descriptor_of(self.path)
+            if fd is not None and self.path not in _STANDARD:
+                os.fstat(fd)
             elif not is_special(self.path):
                 path = os.path.realpath(self.path)
                 if os.path.isdir(path):
@@ -81,26 +91,22 @@ def same_file(one: str, other: str) -> bool:
 
 def is_stdout(path: str) -> bool:
     """Return whether the path is stdout, where `--json` writes its document."""
-    return path in STDOUT
+    return descriptor_of(path) == 1
 
 
 def _status(path: str) -> os.stat_result:
-    return os.fstat(STANDARD[path]) if path in STANDARD else os.stat(path)
+    fd = descriptor_of(path)
+    return os.stat(path) if fd is None else os.fstat(fd)
 
 
 def is_special(path: str) -> bool:
     """Return whether the path is a pipe, a device or an open descriptor, which cannot be replaced."""
-    if path in STANDARD or DESCRIPTOR.fullmatch(path):
+    if descriptor_of(path) is not None:
         return True
     try:
         return not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode)
     except (OSError, ValueError):
         return False
-
-
-MAX_ADDED_BYTES = 64 * 1024
-MAX_PENDING_BYTES = 16 * 1024 * 1024
-PIPE_CHUNK_BYTES = 4096
 
 
 class StreamingFile(ReportTarget):
@@ -203,9 +209,9 @@ class StreamingFile(ReportTarget):
 
 
 def _open(path: str) -> int:
-    found = DESCRIPTOR.fullmatch(path)
-    if path in STANDARD or found:
-        return os.dup(STANDARD[path] if found is None else int(found[1] or found[2]))
+    fd = descriptor_of(path)
+    if fd is not None:
+        return os.dup(fd)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     return os.open(path, flags | (os.O_NONBLOCK if is_special(path) else 0), 0o666)
 
@@ -245,54 +251,3 @@ class AtomicFile(ReportTarget):
                     os.unlink(unfinished)
         except OSError as error:
             self.failed(error)
-
-
-COPY_CHUNK_BYTES = 1024 * 1024
-
-
-class SpooledText(NamedTuple):
-    """The place of a text in a spool, in bytes."""
-
-    at: int
-    length: int
-
-
-class TextSpool:
-    """Text that waits on the disk until a report is complete, so that memory does not grow with the jobs.
-
-    The file has no name, so that the kernel removes it even if the process is killed.
-    """
-
-    def __init__(self) -> None:
-        from tempfile import TemporaryFile
-
-        self._file = TemporaryFile()  # noqa: SIM115
-        self._at_end = True
-        self.size = 0
-
-    def put(self, data: bytes) -> SpooledText:
-        """Append the text and return its place."""
-        if not self._at_end:  # a seek before each write would empty Python's buffer each time
-            self._file.seek(self.size)
-            self._at_end = True
-        self._file.write(data)
-        place = SpooledText(self.size, len(data))
-        self.size += len(data)
-        return place
-
-    def get(self, place: SpooledText) -> bytes:
-        """Return the text at that place."""
-        self._at_end = False
-        self._file.seek(place.at)
-        return self._file.read(place.length)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the whole spool in pieces of 1 MiB."""
-        self._at_end = False
-        self._file.seek(0)
-        while piece := self._file.read(COPY_CHUNK_BYTES):
-            yield piece
-
-    def close(self) -> None:
-        """Close and remove the file."""
-        self._file.close()

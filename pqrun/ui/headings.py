@@ -8,7 +8,7 @@ from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, NotStarted
 from pqrun.core.job_row import JobRow
 from pqrun.core.layout import cells, cut, cut_middle
-from pqrun.core.text import MAX_LABEL_LENGTH, describe_exit, format_duration, job_label, last_output
+from pqrun.core.text import MAX_LABEL_LENGTH, describe_exit, format_duration, job_label, last_output, try_of
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.terminal import Piece, Style
 
@@ -37,7 +37,7 @@ class OutputHeadings(Observer):
         if how:
             facts.append((how, "dim"))
         if event.attempt > 1:
-            facts.append((f"try {event.attempt}/{max(event.attempt, row.spec.retry.max + 1)}", "dim"))
+            facts.append((try_of(event.attempt, row.spec), "dim"))
         if not isinstance(event.exit, NotStarted):
             facts.append((format_duration(event.ended - event.began), "dim"))
         return self._heading(row, facts)
@@ -50,8 +50,7 @@ class OutputHeadings(Observer):
         how = describe_exit(row.exit, row.asked, row.spec.timeout)
         if reason := self._reasons.pop(event.seq, ""):
             how = f"{how}: {reason}"
-        tries = max(event.attempt, row.spec.retry.max + 1)
-        again = f"try {event.attempt}/{tries} in {format_duration(event.until - event.at)}"
+        again = f"{try_of(event.attempt, row.spec)} in {format_duration(event.until - event.at)}"
         facts = [("retry", "yellow"), (again, "dim")]
         room = self._width - _cells_of(facts) - 2  # for the label and the reason
         least = min(cells(how), room - MIN_LABEL_CELLS)

@@ -73,7 +73,7 @@ class RunDisplay:
         self.keys: KeyReader | None = None
         self.printer: OutputPrinter | None = None
         self.headings: OutputHeadings | None = None
-        self._warden: WatchdogSupervisor | None = None
+        self._watchdog: WatchdogSupervisor | None = None
         self._count: JobCount | None = None
         self._settings = settings
         self._environment = environment
@@ -170,8 +170,8 @@ class RunDisplay:
     def _guard_terminal(self) -> TerminalGuard:
         from pqrun.executors.local.watchdog import guard_terminal
 
-        self._warden = guard_terminal()
-        return self._warden
+        self._watchdog = guard_terminal()
+        return self._watchdog
 
     def observers(self) -> list[Observer]:
         """Return the observers in their order: readers of output before the printer, which may remove it."""
@@ -200,8 +200,8 @@ class RunDisplay:
         if self.live is not None and self.keys is not None:
             self.live.close()
             self.keys.close()
-        if self._warden is not None:
-            self._warden.close()
+        if self._watchdog is not None:
+            self._watchdog.close()
         if self._count is not None:
             self._count.close()
 

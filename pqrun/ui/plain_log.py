@@ -22,6 +22,7 @@ from pqrun.core.text import (
     job_label,
     last_output,
     shorten,
+    try_of,
 )
 from pqrun.engine.clock import Clock, format_moment
 from pqrun.output.writer import StreamWriter
@@ -121,9 +122,8 @@ class PlainLog(Observer):
 
     def _waiting(self, event: ev.JobWaiting, row: JobRow) -> None:
         how = describe_exit(row.exit, row.asked, row.spec.timeout)
-        tries = max(event.attempt, row.spec.retry.max + 1)
         wait = format_duration(event.until - event.at)
-        self._line(event.at, "retry", row, f"try {event.attempt}/{tries} in {wait}: {how}", "yellow")
+        self._line(event.at, "retry", row, f"{try_of(event.attempt, row.spec)} in {wait}: {how}", "yellow")
         self._quote(event.seq)
 
     def _delayed(self, event: ev.JobDelayed, row: JobRow) -> None:

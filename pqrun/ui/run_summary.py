@@ -11,7 +11,7 @@ from pqrun.core.events import Observer
 from pqrun.core.job import CountedAs, JobSpec, LostExit, NotStarted, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.text import describe_exit, job_label, plain_line, strip_ansi
+from pqrun.core.text import describe_exit, job_label, plain_line, strip_ansi, try_of
 
 MAX_FAILURES = 20
 MAX_TAIL_LINES = 5
@@ -35,13 +35,12 @@ class SummaryFailure(NamedTuple):
 
 
 class FlakyJob(NamedTuple):
-    """A job that succeeded at try `attempt` of `tries`. `how`: how its first attempt ended."""
+    """A job that succeeded only after a retry. `passed`: at which try. `how`: how its first attempt ended."""
 
     row: JobRow
     seq: int
     label: str
-    attempt: int
-    tries: int
+    passed: str
     how: str
 
 
@@ -104,8 +103,8 @@ class RunSummary(Observer):
         first = self._first.pop(event.seq, "") if self._first else ""
         if event.outcome is Outcome.OK:
             if row.retries and row.is_flaky and len(self.flaky) < MAX_FLAKY:
-                tries = max(event.attempts, row.spec.retry.max + 1)
-                self.flaky.append(FlakyJob(row, event.seq, job_label(row.spec), event.attempts, tries, first))
+                passed = try_of(event.attempts, row.spec)
+                self.flaky.append(FlakyJob(row, event.seq, job_label(row.spec), passed, first))
             return
         if event.outcome is Outcome.INTERRUPTED:
             if row.spec.rerun:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMAND_LINES = 3
 MAX_COMMAND_LENGTH = 300
 MANY_JOBS = 20
+_NEITHER = (Outcome.CANCELLED, Outcome.INTERRUPTED, Outcome.SKIPPED)
 
 
 class SummaryPage:
@@ -189,7 +190,7 @@ class SummaryPage:
         pieces: list[Piece] = [(f"  {table.flaky} flaky", "yellow"), (": ", "dim")]
         for job in flaky:
             how = f" after {job.how}" if job.how else ""
-            passed = f", ok at try {job.attempt}/{job.tries}{how}{self._rate(job.seq)}; "
+            passed = f", ok at {job.passed}{how}{self._rate(job.seq)}; "
             pieces += [(shorten(job.label, 40), ""), (passed, "dim")]
         if table.flaky > len(flaky):
             pieces.append((f"and {table.flaky - len(flaky)} more", "dim"))
@@ -247,9 +248,6 @@ class SummaryPage:
         return lines
 
 
-_NEITHER = (Outcome.CANCELLED, Outcome.INTERRUPTED, Outcome.SKIPPED)
-
-
 def _parted(pieces: Iterable[Piece]) -> list[Piece]:
     """Return the pieces with commas between them."""
     return _parted_groups([piece] for piece in pieces)
@@ -260,3 +258,22 @@ def _parted_groups(groups: Iterable[list[Piece]]) -> list[Piece]:
     for group in groups:
         found += [(", ", ""), *group] if found else group
     return found
+
+
+def exported_function_hint(failures: Iterable[SummaryFailure], environment: Iterable[str]) -> str:
+    """Return a hint if a command was not found that is a bash function in pqrun's `environment`; else ''.
+
+    Bash exports a function as the variable `BASH_FUNC_name%%`. Other shells, such as `sh`, ignore it.
+    """
+    functions = {
+        name[len("BASH_FUNC_") : -2]
+        for name in environment
+        if name.startswith("BASH_FUNC_") and name.endswith("%%")
+    }
+    for failure in failures if functions else ():
+        words = format_command(failure.spec.work).split()
+        called = functions.intersection(words)
+        if called and failure.how.startswith("exit 127"):
+            name = escape_controls(next(word for word in words if word in called))
+            return f"`{name}` is an exported bash function, which `sh` doesn't know: use --shell 'bash -c'"
+    return ""

@@ -11,6 +11,17 @@ DUMB_TERMINALS = ("", "dumb", "unknown")
 CI_SERVICES = (
     "CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "BUILDKITE", "TEAMCITY_VERSION", "JENKINS_URL",
 )  # fmt: skip
+_CODES = {
+    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35",
+    "cyan": "36", "underline": "4",
+}  # fmt: skip
+OUTCOME_STYLES = {
+    "ok": "green", "failed": "bold red", "timeout": "bold magenta", "cancelled": "yellow",
+    "skipped": "yellow", "interrupted": "yellow",
+}  # fmt: skip
+Piece = tuple[str, str]
+"""A text and its style."""
+NO_BREAK = "\u00a0"
 
 
 def progress_kind(
@@ -55,16 +66,6 @@ def wants_colour(asked: str, *, terminal: bool, environment: Mapping[str, str]) 
     return terminal and environment.get("TERM", "") not in DUMB_TERMINALS
 
 
-_CODES = {
-    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35",
-    "cyan": "36", "underline": "4",
-}  # fmt: skip
-OUTCOME_STYLES = {
-    "ok": "green", "failed": "bold red", "timeout": "bold magenta", "cancelled": "yellow",
-    "skipped": "yellow", "interrupted": "yellow",
-}  # fmt: skip
-
-
 class Style:
     """A function that colours text, as in `paint("bold red", text)`; without `on` it returns the text."""
 
@@ -76,11 +77,6 @@ class Style:
             return text
         codes = ";".join(_CODES[word] for word in style.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
-
-
-Piece = tuple[str, str]
-"""A text and its style."""
-NO_BREAK = "\u00a0"
 
 
 def lay_out(pieces: Iterable[Piece], paint: Style, width: int | None, indent: str = "") -> list[str]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """An answer without an end: Server-Sent Events to a browser that may be slow, or gone.
 
-The events of a run are in a file without a name, which each browser reads from where it is. So no browser needs a queue,
-and a new one reads the same file from its beginning.
+The events of a run are in a file without a name, which each browser reads from where it is. So no browser needs a
+queue, and a new one reads the same file from its beginning.
 
 The next piece is read only when the browser has taken the one before, so that a slow browser costs the memory
 of two pieces. One that takes nothing for `SEND_TIMEOUT_SECONDS` is dropped; it connects again by itself.

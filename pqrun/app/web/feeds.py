@@ -149,6 +149,7 @@ class RunFeeds:
         self._watched: dict[str, WatchedRun] = {}
         self._list: PolledSource | None = None
         self._listed: bytes = b""
+        self._closing: set[asyncio.Task[None]] = set()  # the event loop itself keeps only weak references
         self.ended = asyncio.Event()
 
     def end(self) -> None:
@@ -181,7 +182,9 @@ class RunFeeds:
     def _leave(self, name: str, watched: WatchedRun) -> None:
         if not watched.source.watchers and self._watched.get(name) is watched:
             del self._watched[name]
-            self._closing = asyncio.ensure_future(watched.source.close(watched.feed.close))
+            closing = asyncio.create_task(watched.source.close(watched.feed.close))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def runs(self) -> AsyncGenerator[bytes, None]:
         """Yield the list of runs whenever it has changed."""

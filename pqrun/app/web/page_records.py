@@ -6,13 +6,12 @@ Of a job that changes several times before its record is written only the last o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 from pqrun.app.web.event_stream import FeedFile
-from pqrun.control.run_view import UNFINISHED, RunNumbers, ViewedRun
+from pqrun.control.run_view import LEFT, RunNumbers, ViewedRun
 from pqrun.core import events as ev
 from pqrun.core.job_row import WAITING, JobRow
 from pqrun.core.metrics import Throughput
@@ -20,9 +19,9 @@ from pqrun.core.unicode_json import as_json
 from pqrun.journal.ahead import JournalAhead
 from pqrun.output.store import Capture
 from pqrun.reports.cases import as_recorded
-from pqrun.reports.chrome_trace import TraceLanes
 from pqrun.reports.page_data import ROWS_PER_CHUNK, AttemptRecords, Record, chunk, job_record, logs_of
 from pqrun.reports.report import RunInfo
+from pqrun.reports.trace_lanes import TraceLanes
 
 
 class PageRecords:
@@ -73,10 +72,11 @@ class PageRecords:
                     continue
                 case ev.JobEnded():
                     touched = self._ended
-                case ev.JobAdded() | ev.JobHeld() | ev.JobRemoved():
-                    pass
-                case ev.JobReopened() | ev.JobChanged() | ev.AttemptRestarted():
-                    pass
+                case (
+                    ev.JobAdded() | ev.JobHeld() | ev.JobRemoved() | ev.JobReopened() | ev.JobChanged()
+                    | ev.AttemptRestarted()
+                ):  # fmt: skip
+                    pass  # only the row of the job tells more
                 case _:
                     continue
             touched[event.seq] = None
@@ -95,7 +95,7 @@ class PageRecords:
         self._touched.update(dict.fromkeys(seqs))
 
     def write_ended(self, but: Container[int] = ()) -> None:
-        """Write the records of the jobs that have ended, except those in `but`. Those of the others are left for later."""
+        """Write the records of the jobs that have ended, except those in `but`. The others are left for later."""
         later = [seq for seq in self._ended if seq in but]
         ended = [seq for seq in self._ended if seq not in but and self._has_ended(seq)]
         self._ended.clear()
@@ -147,25 +147,28 @@ class PageAhead:
     `numbers`: the newest that the run has told, None so far.
     """
 
-    def __init__(self, journal: JournalAhead, records: PageRecords) -> None:
+    def __init__(self, journal: JournalAhead, records: PageRecords, now: float) -> None:
         self.journal = journal
         self.records = records
         self.numbers: RunNumbers | None = None
-        self._rate = Throughput(time.time())
+        self._rate = Throughput(now)
 
     @property
     def rows(self) -> Mapping[int, JobRow]:
         """The rows of the jobs that are shown at once."""
         return self.journal.run.table.rows
 
-    def look(self, position: int, numbers: RunNumbers | None) -> None:
-        """Write the records of what is new. `position`: the offset before which the journal is folded by now."""
+    def look(self, position: int, numbers: RunNumbers | None, now: float) -> None:
+        """Write the records of what is new. `position`: the offset before which the journal is folded by now.
+
+        `now` is on the wall clock.
+        """
         self.records.collect(self.journal.read(position))
         self.records.write_all(live=True)
         if numbers is None:
             return
         if self.numbers is not None and (ended := _ended(numbers) - _ended(self.numbers)) > 0:
-            self._rate.count(time.time(), ended)
+            self._rate.count(now, ended)
         self.numbers = numbers
 
     def seen(self, run: ViewedRun) -> ViewedRun:
@@ -179,10 +182,10 @@ class PageAhead:
 
     def seconds_left(self, seen: ViewedRun) -> float | None:
         """Return the estimated seconds until the run ends, None if unknown."""
-        left = sum(seen.counts.get(state, 0) for state in UNFINISHED)
+        left = sum(seen.counts.get(state, 0) for state in LEFT)
         retries = seen.counts.get(WAITING, 0)
         return self._rate.eta(seen.now, left, waiting=retries, last_retry=seen.metrics.average_processing)
 
 
 def _ended(numbers: RunNumbers) -> int:
-    return sum(count for state, count in numbers.counts.items() if state not in UNFINISHED)
+    return sum(count for state, count in numbers.counts.items() if state not in LEFT)

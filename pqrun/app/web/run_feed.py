@@ -3,7 +3,8 @@
 
 While jobs end faster than anybody can read, the feed is behind: it folds as much of the journal as a small share of
 a processor allows. Then the page gets the numbers of the run from the run itself, at once the jobs that failed or run
-for long, and the rows of the others later: as soon as the run continues more slowly, and at the latest when it has ended.
+for long, and the rows of the others later: as soon as the run continues more slowly, and at the latest when it has
+ended.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from pqrun.app.web.event_stream import FeedFile, message
 from pqrun.app.web.page_records import PageAhead, PageRecords
 from pqrun.control.run_view import OutputPiece, RunView, ViewedRun, view_run
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import TAG_POOL, AttemptId, Outcome
+from pqrun.core.job import TAG_POOL, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import escape_controls
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.ahead import JournalAhead
-from pqrun.journal.projection import RunProjection, fold_journal
+from pqrun.journal.projection import RunProjection, fold_journal, kept_outputs
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.output.store import Capture, Logs, PackPlace
+from pqrun.output.store import Logs
 from pqrun.reports.json_document import facts_of
 from pqrun.reports.page_data import page_head
 from pqrun.reports.report import Ending, RunInfo
@@ -72,16 +73,9 @@ class RunFeed:
 
     def _begin(self) -> None:
         """Read the journal from its beginning into a new file."""
-        logs = Logs(self._view.run.logs, keep=True)
-
-        def output(
-            seq: int, attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
-        ) -> Capture:
-            return Capture.stored(logs, AttemptId(seq, attempt), out, err, out_at, err_at)
-
         self.file = FeedFile()
-        self._output = output
-        self._folded = FoldedJournal(metrics=MetricsCollector(), output=output)
+        self._output = kept_outputs(Logs(self._view.run.logs, keep=True))
+        self._folded = FoldedJournal(metrics=MetricsCollector(), output=self._output)
         self._position = JournalPosition()
         self._behind = False
         self._ahead: PageAhead | None = None
@@ -152,11 +146,16 @@ class RunFeed:
             self._records = PageRecords(self._run_info(), self._folded.table.rows, self.file)
         return self._records
 
+    def _all_records(self) -> list[PageRecords]:
+        """Return the writers of all jobs, and while the feed is behind, of the jobs that are shown at once."""
+        ahead = [] if self._ahead is None else [self._ahead.records]
+        return ([] if self._records is None else [self._records]) + ahead
+
     def _new_ahead(self, records: PageRecords) -> PageAhead:
         records.write_ended()  # from here on, failures are found by looking ahead
         journal = JournalAhead(self._view.run.journal, self._position.offset, self._folded, self._output)
         rows, lanes = journal.run.table.rows, records.attempts.lanes
-        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes))
+        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes), time.time())
 
     def _write(self, *, asks: bool) -> None:
         """Write the records of all jobs, or while the feed is behind those that are wanted at once.
@@ -167,7 +166,8 @@ class RunFeed:
         if self._behind:
             if self._ahead is None:
                 self._ahead = self._new_ahead(records)
-            self._ahead.look(self._position.offset, self._view.numbers() if asks else None)
+            numbers = self._view.numbers() if asks else None
+            self._ahead.look(self._position.offset, numbers, time.time())
             return
         if self._ahead is not None:
             records.touch(self._ahead.rows)
@@ -188,12 +188,17 @@ class RunFeed:
         seen = seen if ahead is None else ahead.seen(seen)
         known = self._folded if ahead is None else ahead.journal.run
         ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live)
-        lanes = max(one.attempts.lanes.highest for one in (records, ahead and ahead.records) if one)
+        lanes = max(one.attempts.lanes.highest for one in self._all_records())
         # Read from the journal: a request to the run would be a turn of it, and a wait for its lock.
         paused = seen.live and known.paused
         stopping = seen.live and bool(seen.facts["stopped"])
         head = page_head(
-            records.run, ending, lanes=lanes, dropped=records.dropped, stopped=known.table.stopped
+            records.run,
+            ending,
+            now=seen.now if seen.live else None,
+            lanes=lanes,
+            dropped=records.dropped,
+            stopped=known.table.stopped,
         )
         pools = known.pools if seen.live else {}
         limits = {
@@ -227,8 +232,8 @@ class RunFeed:
         row = self._row(seq)
         if row is None:
             return OutputPiece(over=True)
-        outputs = [one.outputs for one in (self._records, self._ahead and self._ahead.records) if one]
-        found = next((one[seq, attempt] for one in outputs if (seq, attempt) in one), None)
+        outputs = (one.outputs for one in self._all_records())
+        found = next((kept[seq, attempt] for kept in outputs if (seq, attempt) in kept), None)
         return self._view.read(row, attempt, found, stream, offset)
 
     def why(self, seq: int) -> str:

@@ -19,8 +19,8 @@ from pqrun.control.run_view import OutputPiece
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
 from pqrun.core.unicode_json import as_json
-from pqrun.reports.cases import printed
 from pqrun.reports.page_files import live_page, page_files
+from pqrun.reports.safe_text import printed
 
 MAX_BODY_BYTES = 1 << 20
 VERBS = {

@@ -41,7 +41,7 @@ def add(
     if (file is None) == (not command):
         raise WrongUsage("give a command, or a file with -f", "CMD")
     if command and not command[0].strip():
-        from pqrun.control.commands.add import EMPTY
+        from pqrun.control.job_payload import EMPTY
 
         raise UserError(EMPTY)
     with ControlClient(run) as client:

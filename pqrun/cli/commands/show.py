@@ -47,11 +47,11 @@ def print_document(name: str, *, extract: str | None = None) -> None:
     def answer(index: Index) -> tuple[ViewedRun, list[JobRow]]:
         return view_run(index.run, index, live=live), list(rows_of(index, live=live))
 
-    from pqrun.reports.json_document import SCHEMA, facts_of, numbers
+    from pqrun.reports.json_document import SCHEMA, facts_of
 
     seen, rows = query_index(run, answer)
     jobs = list(_lines_of_json(rows, extract, rates_of(run, rows)))
-    head = {"schema": SCHEMA, "run": facts_of(seen), "metrics": numbers(seen.metrics)}
+    head = {"schema": SCHEMA, "run": facts_of(seen), "metrics": seen.metrics.rounded()}
     text = as_json(head, indent=1)[:-2] + ',\n "jobs": ['
     page.say(text + ("\n  " + ",\n  ".join(jobs) + "\n ]\n}" if jobs else "]\n}"))
     page.end()

@@ -6,9 +6,10 @@ With `wait`, jobs are added as the queue gets room. A request lists its jobs, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from pqrun.control.job_payload import JobPayload
 from pqrun.control.protocol import (
     FULL,
     GONE,
@@ -22,156 +23,15 @@ from pqrun.control.protocol import (
     parse_json,
     refusal,
 )
-from pqrun.core import values
 from pqrun.core.dependencies import UnknownNeed, needs_first
-from pqrun.core.errors import Rejected, UserError
-from pqrun.core.expansion import Pairs, join_templates, layered, split_templates
-from pqrun.core.job import Command, JobSpec
-from pqrun.core.job_fields import LIMITS, wrong_field
+from pqrun.core.errors import Rejected
+from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import ADDED
-from pqrun.core.text import is_printable
-from pqrun.core.values import is_text, is_whole
-from pqrun.input.defaults import SpecBuilder
-from pqrun.journal.format import spec_facts, spec_of
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer, Result
     from pqrun.core.events import JobEnded
-
-EMPTY = "the command is empty: give a command to run"
-OWN = ("id", "run", "named", "line")
-_FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
-
-
-class JobPayload:
-    """A parser of jobs. `defaults` are the run's values for the fields that a job leaves out.
-
-    `fit` raises `UserError` for a job that cannot run here.
-    """
-
-    def __init__(
-        self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
-    ) -> None:
-        self._fit = fit
-        self._defaults = plain(defaults or {})
-        self._like: dict[str, Any] | None = None
-        self._template = JobSpec("", Command(""))
-
-    def job(self, facts: Any) -> JobSpec:
-        """Return the spec of a job, or raise `Rejected`. Fields equal to the last job's are not checked."""
-        if not isinstance(facts, dict):
-            raise Rejected("a job is an object")
-        common = {name: value for name, value in facts.items() if name not in OWN}
-        if common != self._like:
-            self._template = checked({**_over(plain(common), self._defaults), "id": "", "run": "true"})
-            self._like = common
-        job_id, run, line = facts.get("id", ""), facts.get("run"), facts.get("line", 0)
-        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or is_printable(job_id)), "id")
-        named = facts.get("named", job_id != "")
-        _must(isinstance(named, bool) and (job_id != "" or not named), "named")
-        if named and job_id.isdecimal():
-            raise Rejected(f"the id `{job_id}` is a number: numbers are the ids of jobs without an id")
-        _must(is_whole(line, 0), "line")
-        run = checked_run(run)
-        template = self._template
-        job = template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
-        if self._fit is not None:
-            try:
-                self._fit(job)
-            except UserError as error:
-                raise Rejected(str(error)) from None
-        return job
-
-
-def settings_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a command line gives to every job, as fields of the journal."""
-    facts = spec_facts(SpecBuilder(given).make("", {}, id="", named=False, file=None, line=0))
-    return {name: value for name, value in facts.items() if name not in OWN}
-
-
-def plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's fields in the form of the journal.
-
-    Clients may also send a priority by name, `retries` alone, `env` and `pools` as objects, and
-    needs as plain ids. Raises `Rejected` for an unknown field.
-    """
-    found = dict(facts)
-    for name in found:
-        if name not in _FIELDS:
-            raise Rejected(f"a job has no `{name:.40}`")
-    _must(isinstance(found.get("expand", []), list | tuple), "expand")
-    priority = found.get("priority")
-    if isinstance(priority, str):
-        try:
-            found["priority"] = values.priority(priority)
-        except ValueError as error:
-            raise Rejected(str(error)) from None
-    if "retries" in found:
-        retry = found.get("retry", {})
-        found["retry"] = {**(retry if isinstance(retry, dict) else {}), "max": found.pop("retries")}
-    for name in ("env", "pools"):
-        if isinstance(found.get(name), dict):
-            found[name] = list(found[name].items())
-    if isinstance(found.get("needs"), list):
-        found["needs"] = [[need, "ok"] if isinstance(need, str) else need for need in found["needs"]]
-    for name in LIMITS & found.keys():
-        if found[name] == 0:
-            found[name] = None
-    return found
-
-
-def checked(facts: dict[str, Any]) -> JobSpec:
-    """Return the spec with these fields. Raises `Rejected` if a value is not allowed."""
-    try:
-        spec = spec_of(facts)
-        wrong = wrong_field(spec)
-        _must(wrong is None, str(wrong))
-        _must(spec.file is None or is_text(spec.file), "file")
-        _must(spec.label is None or is_text(spec.label), "label")
-        for name, texts in (("args", spec.args), ("arg_names", spec.arg_names)):
-            _must(isinstance(texts, tuple) and all(map(is_text, texts)), name)
-        _must(set(spec.work.expand) <= dict(spec.work.env).keys(), "expand")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise Rejected("not a job: see `docs/control.md` for its fields") from None
-    return spec
-
-
-def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's own fields over the defaults: `env` merged by name, `retry` by part."""
-    both = {**defaults, **own}
-    try:
-        if "retry" in own and "retry" in defaults:
-            both["retry"] = {**defaults["retry"], **own["retry"]}
-        if "env" in own and "env" in defaults:
-            below, above = (
-                join_templates(_pairs(facts["env"]), facts.get("expand", ())) for facts in (defaults, own)
-            )
-            both["env"], both["expand"] = split_templates(layered(below, above))
-    except (TypeError, ValueError):
-        raise Rejected("not a job: see `docs/control.md` for its fields") from None
-    except UserError as error:
-        raise Rejected(str(error)) from None
-    return both
-
-
-def _pairs(env: Any) -> Pairs:
-    return tuple((name, value) for name, value in env)
-
-
-def checked_run(run: Any) -> str | tuple[str, ...]:
-    """Return the command of a job. Raises `Rejected` for an empty or impossible one."""
-    words = run if isinstance(run, list) else [run]
-    _must(words != [] and all(is_text(word) for word in words), "run")
-    if not words[0].strip():
-        raise Rejected(EMPTY)
-    return tuple(words) if isinstance(run, list) else str(run)
-
-
-def _must(good: bool, name: str) -> None:
-    if not good:
-        raise Rejected(f"not a job: its `{name}` is invalid")
-
 
 MAX_LISTED_JOBS = 1000
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pqrun.control.commands.add import checked, checked_run, plain
-from pqrun.control.commands.set import CHANGEABLE
+from pqrun.control.job_payload import CHANGEABLE, checked_changes, checked_run
 from pqrun.control.protocol import Answer, ClientRequest, origin_of
 from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import Need, Priority
-from pqrun.core.job_fields import put, value_of
+from pqrun.core.job_fields import value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
 from pqrun.input.defaults import replaced
@@ -40,10 +39,7 @@ def edit(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float)
     changes = {name: value for name, value in wanted.items() if name != "run" and value != facts[name]}
     if "needs" in changes and not isinstance(task.state, life.Pending | life.Queued):
         raise Rejected(f"job `{task.spec.id}` has been tried or has a time: its needs can't be changed")
-    spec = checked({**plain(changes), "id": "", "run": "true"})
-    layer: dict[str, Any] = {}
-    for name in changes:
-        put(layer, CHANGEABLE[name], value_of(spec, CHANGEABLE[name]))
+    _, layer = checked_changes(changes)
     new = replaced(task.spec, layer)
     if "run" in wanted:
         new = new._replace(work=new.work._replace(run=checked_run(wanted["run"])))

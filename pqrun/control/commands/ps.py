@@ -14,7 +14,7 @@ from pqrun.core.job import TAG_POOL, AttemptId, JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
-from pqrun.core.text import format_duration, last_line
+from pqrun.core.text import count_of, format_duration, last_line
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.engine.clock import format_moment
 
@@ -47,13 +47,11 @@ def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -
 
 def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
     """Return the facts and the metrics of the run, the jobs in each state, and the estimated end."""
-    metrics = run.metrics_in_turn(now).as_dict()
-    numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
     left = run.seconds_left(now)
     return {
         "pqrun": VERSION,
         "run": run.facts(),
-        "metrics": numbers,
+        "metrics": run.metrics_in_turn(now).rounded(),
         "states": run.states(),
         "seconds_left": None if left is None else round(left, 1),
     }
@@ -100,8 +98,7 @@ class Listing:
     def _in_order(self) -> list[_Row]:
         running, queued, waiting, pending = [], [], [], []
         for row in self._rows:
-            kind = type(row.state)
-            if kind is life.Queued:
+            if isinstance(row.state, life.Queued):
                 queued.append((row.entry or (0, 0, row.seq), row))
             elif isinstance(row.state, life.Waiting):
                 waiting.append((row.state.until, row.seq, row))
@@ -116,9 +113,8 @@ class Listing:
     def _entry(self, row: _Row) -> str:
         seq, spec, state, _, attempts, retries = row
         most = attempts + 1 - retries + spec.retry.max
-        kind = type(state)
-        if kind is life.Queued:
-            seconds = f"{self._now - state.since:.3f}"  # type: ignore[union-attr]
+        if isinstance(state, life.Queued):
+            seconds = f"{self._now - state.since:.3f}"
         elif isinstance(state, life.Pending):
             seconds = "null"
         elif isinstance(state, life.Waiting):
@@ -190,7 +186,9 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
         case life.Pending():
             return _why_pending(task, scheduler)
         case life.Delayed(_, until):
-            return f"starts not before {_moment(task)}, in {format_duration(max(0.0, until - now))}"
+            assert task.spec.not_before is not None
+            moment = format_moment(task.spec.not_before)
+            return f"starts not before {moment}, in {format_duration(max(0.0, until - now))}"
         case life.Waiting(attempt, until):
             return f"waits {format_duration(max(0.0, until - now))} before attempt {attempt}"
         case life.Queued():
@@ -203,11 +201,6 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
             return "has ended by a signal; the outcome is known in a second, if pqrun is not stopped, too"
         case _:
             return "is about to start"
-
-
-def _moment(task: Task) -> str:
-    assert task.spec.not_before is not None
-    return format_moment(task.spec.not_before)
 
 
 def _why_pending(task: Task, scheduler: Scheduler) -> str:
@@ -229,14 +222,12 @@ def _why_queued(task: Task, scheduler: Scheduler) -> str:
         free = pools.free.get(name, 0)
         if free < count and name.startswith(TAG_POOL):
             size, tag = pools.sizes[name], name.removeprefix(TAG_POOL)
-            return f"{_jobs(size - free)} with the tag `{tag}` running, the limit is {size}"
+            return f"{count_of(size - free, 'job')} with the tag `{tag}` running, the limit is {size}"
         if free < count:
             return f"the pool `{name}` has {max(free, 0)} free, the job needs {count}"
     mine = task.entry or (0, 0, 0)
     before = sum(1 for t in scheduler.tasks.values() if t.entry is not None and t.entry < mine)
-    busy = f"{_jobs(len(scheduler.running()))} running, {_jobs(before)} ahead in the queue"
+    busy = (
+        f"{count_of(len(scheduler.running()), 'job')} running, {count_of(before, 'job')} ahead in the queue"
+    )
     return f"needs {task.spec.slots} workers: {busy}" if task.spec.slots > 1 else busy
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count} jobs"

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pqrun.control.commands.add import checked, plain
+from pqrun.control.job_payload import CHANGEABLE, checked_changes
 from pqrun.control.protocol import JOBS_PER_TURN, Answer, ClientRequest, flag, origin_of
 from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import Rejected
 from pqrun.core.job import Pool
-from pqrun.core.job_fields import fields_with_option, put, value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of
 from pqrun.core.task import Task
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 100_000
 MAX_LIMITED_TAGS = 1000
-CHANGEABLE = {field.flat_name: field for field, _ in fields_with_option("set")}
 
 
 def set_jobs(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
@@ -36,10 +34,7 @@ def set_jobs(request: ClientRequest, scheduler: Scheduler, now: float) -> Increm
     for name in changes:
         if name not in CHANGEABLE:
             raise Rejected(f"`{name:.40}` of a job can't be changed")
-    wanted = checked({**plain(changes), "id": "", "run": "true"})
-    layer: dict[str, Any] = {}
-    for name in changes:
-        put(layer, CHANGEABLE[name], value_of(wanted, CHANGEABLE[name]))
+    wanted, layer = checked_changes(changes)
     tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
     try:
         scheduler.graph.recheck(tasks, wanted.needs, scheduler.jobs)

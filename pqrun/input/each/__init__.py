@@ -11,6 +11,7 @@ From outside, call `open_arguments`.
   packing        puts many arguments into a command (`-n`, `-X` and others)
   pipe           cuts bytes into blocks of whole records
   replacements   more placeholders (`--plus`, `--rpl`, `-I`)
+  split_rules    splits a source into values, and a value into columns
   shell_context  tells where in a shell command a quoted value is safe
   template       replaces the placeholders of a command by quoted values
   words          splits sources at blanks and quotes (`--words`)
@@ -21,26 +22,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each, InputSettings
 from pqrun.input.command_list import RecordSplitter
-from pqrun.input.each.arguments import (
-    Arguments,
-    Columns,
-    SplitRules,
-    called,
-    linked,
-    next_of,
-    opened,
-    shuffled,
-    side_by_side,
-    split_rules,
-    values_of,
-)
+from pqrun.input.each.arguments import Arguments, SourceRows, linked, shuffled, side_by_side
+from pqrun.input.each.split_rules import Columns, SplitRules, next_of, split_rules, values_of
 from pqrun.input.each.template import USUAL_NOTATION, Notation, Template
-from pqrun.input.sources import READ_CHUNK_BYTES, STDIN_NAMED_TWICE, OpenedFile, read_some, refuse_twice
+from pqrun.input.sources import (
+    READ_CHUNK_BYTES,
+    STDIN_NAMED_TWICE,
+    OpenedFile,
+    open_source,
+    read_some_of,
+    refuse_twice,
+    shown_name,
+)
 
 
 class ArgumentSyntax(NamedTuple):
@@ -89,6 +87,17 @@ class ArgumentSource(NamedTuple):
     names: Columns
 
 
+class FirstSource(NamedTuple):
+    """The first source: `known` to its end, or open as `fd`, of which `head` was read already."""
+
+    name: str
+    records: RecordSplitter
+    names: Columns
+    known: ArgumentSource | None
+    fd: int = -1
+    head: bytes = b""
+
+
 def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list[OpenedFile]]:
     """Return the producer of the jobs, and the descriptor to feed it from if the first source is a file."""
     command, sources = split_sources(
@@ -96,39 +105,41 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
     )
     sources = sources or [ArgumentSyntax(path="-")]
     _check_stdin(sources, given=bool(each.words or each.files))
-    written = split_rules(settings.null, each)
-    first, rest = sources[0], sources[1:]
-    fd, records = -1, written.records(called(first.path or ""))
-    head = b""
-    names: Columns = ()
-    known: ArgumentSource | None = None
-    if first.path is None or each.link or each.shuf or each.csv:
-        known = _read(first, written)
-        names = known.names
-    else:
-        fd = opened(first.path)
-        if written.header:
-            names = _header(fd, records, written, called(first.path))
-        if each.max_args and command and not written.words:
-            head = _first_bytes(fd, called(first.path))
-    others = [_read(source, written) for source in rest]
-    names = sum((other.names for other in others), names)
+    rules = split_rules(settings.null, each)
+    # xargs would split lines at blanks: the beginning of the source tells whether to warn of that.
+    first = _open_first(sources[0], rules, each, looks_ahead=bool(each.max_args and command))
+    others = [_read(source, rules) for source in sources[1:]]
+    names = sum((other.names for other in others), first.names)
     arguments = _producer(settings, each, command, names)(
-        written,
+        rules,
         settings.given,
-        name=":::" if first.path is None else called(first.path),
-        records=records,
-        **_combined(each, known, rest, others),
+        name=first.name,
+        records=first.records,
+        rows=_combined(each, first.known, sources[1:], others),
     )
     arguments.files = [source.path for source in sources if source.path is not None]
     arguments.skips_blank = each.no_run_if_empty
-    arguments.warnings = _blanks_warning(head, called(first.path or ""), written, arguments.template)
+    arguments.warnings = _blanks_warning(first.head, first.name, rules, arguments.template)
     if arguments.needs_total:
-        if known is None:
-            _feed_all(arguments, head, fd, called(first.path or "-"))
-            known = ArgumentSource([], ())
+        if first.known is None:
+            arguments.feed(first.head)
+            _feed_all(arguments, first.fd, first.name)
         arguments.count_jobs()
-    return arguments, [] if known is not None else [OpenedFile(called(first.path or "-"), fd, head)]
+        return arguments, []
+    return arguments, [OpenedFile(first.name, first.fd, first.head)] if first.known is None else []
+
+
+def _open_first(source: ArgumentSyntax, rules: SplitRules, each: Each, *, looks_ahead: bool) -> FirstSource:
+    """Open the first source, and read as much of it as is needed now. `looks_ahead`: also some of its lines."""
+    name = ":::" if source.path is None else shown_name(source.path)
+    records = rules.records(name)
+    if source.path is None or each.link or each.shuf or each.csv:
+        known = _read(source, rules)
+        return FirstSource(name, records, known.names, known)
+    fd = open_source(source.path)
+    names = _header(fd, records, rules, name) if rules.header else ()
+    head = read_some_of(fd, READ_CHUNK_BYTES, name) if looks_ahead and not rules.words else b""
+    return FirstSource(name, records, names, None, fd, head)
 
 
 def notation_of_each(each: Each) -> Notation:
@@ -158,11 +169,11 @@ def _producer(settings: InputSettings, each: Each, command: str, names: Columns)
 
 def _combined(
     each: Each, known: ArgumentSource | None, rest: Sequence[ArgumentSyntax], others: Sequence[ArgumentSource]
-) -> dict[str, Any]:
-    """Return how the rows of all sources make the rows of jobs, as `Arguments` takes it."""
+) -> SourceRows:
+    """Return how the rows of all sources make the rows of jobs."""
     first = None if known is None else known.rows
     if each.link and first is not None:
-        return {"first": linked([first, *(other.rows for other in others)])}
+        return SourceRows(linked([first, *(other.rows for other in others)]))
     groups: list[list[list[Columns]]] = [[]]
     for source, other in zip(rest, others, strict=True):
         if source.linked:
@@ -173,33 +184,20 @@ def _combined(
     more = [side_by_side(group) for group in groups[1:]]
     if each.shuf and first is not None:
         rows = first if beside is None else side_by_side([first, beside])
-        return {"first": shuffled([rows, *more])}
-    return {"first": first, "beside": beside, "others": more}
+        return SourceRows(shuffled([rows, *more]))
+    return SourceRows(first, beside, more)
 
 
-def _feed_all(arguments: Arguments, head: bytes, fd: int, name: str) -> None:
-    """Feed the whole first source. `head`: the bytes that have been read of it."""
-    arguments.feed(head)
-    try:
-        while data := read_some(fd, READ_CHUNK_BYTES):
-            arguments.feed(data)
-    except OSError as error:
-        raise UserError(f"cannot read {name}: {error.strerror}") from None
+def _feed_all(arguments: Arguments, fd: int, name: str) -> None:
+    """Feed the whole first source."""
+    while data := read_some_of(fd, READ_CHUNK_BYTES, name):
+        arguments.feed(data)
     arguments.end()
 
 
-def _first_bytes(fd: int, name: str) -> bytes:
-    try:
-        return read_some(fd, READ_CHUNK_BYTES)
-    except OSError as error:
-        raise UserError(f"cannot read {name}: {error.strerror}") from None
-
-
-def _blanks_warning(
-    head: bytes, name: str, written: SplitRules, template: Template | None
-) -> tuple[str, ...]:
+def _blanks_warning(head: bytes, name: str, rules: SplitRules, template: Template | None) -> tuple[str, ...]:
     """Return a warning if xargs would split the lines at the beginning of the source, but `each` does not."""
-    if not written.lines or template is None or not template.takes_one:
+    if not rules.lines or template is None or not template.takes_one:
         return ()
     for number, line in enumerate(head.splitlines(), 1):
         if b" " in line.strip() or b"\t" in line.strip():
@@ -220,35 +218,31 @@ def _check_stdin(sources: Sequence[ArgumentSyntax], *, given: bool) -> None:
         raise UserError("no arguments: give them after :::, in a file (-a FILE), or on stdin")
 
 
-def _read(source: ArgumentSyntax, written: SplitRules) -> ArgumentSource:
-    if written.csv:
+def _read(source: ArgumentSyntax, rules: SplitRules) -> ArgumentSource:
+    if rules.csv:
         from pqrun.input.each.csv_rows import rows_of
 
-        rows = rows_of(source.values, source.path, written)
+        rows = rows_of(source.values, source.path, rules)
     else:
-        values = source.values if source.path is None else values_of(source.path, written)
-        if written.end in values:
-            values = values[: values.index(str(written.end))]
-        rows = [written.split(value) for value in values]
-    if not written.header:
+        values = source.values if source.path is None else values_of(source.path, rules)
+        if rules.end in values:
+            values = values[: values.index(str(rules.end))]
+        rows = [rules.split(value) for value in values]
+    if not rules.header:
         return ArgumentSource(rows, ())
     return ArgumentSource(rows[1:], rows[0] if rows else ())
 
 
-def _header(fd: int, records: RecordSplitter, written: SplitRules, name: str) -> Columns:
+def _header(fd: int, records: RecordSplitter, rules: SplitRules, name: str) -> Columns:
     """Return the names of the columns. No job can be built before they are read."""
     while (record := next_of(records, name, 1)) is None:
-        try:
-            data = read_some(fd, READ_CHUNK_BYTES)
-        except OSError as error:
-            raise UserError(f"cannot read {name}: {error.strerror}") from None
-        if data:
+        if data := read_some_of(fd, READ_CHUNK_BYTES, name):
             records.feed(data)
         elif records.finished:
             return ()
         else:
             records.end()
-    return written.split(written.text(record, f"{name}:1"))
+    return rules.split(rules.text(record, f"{name}:1"))
 
 
 def _is_terminal() -> bool:

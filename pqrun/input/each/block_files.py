@@ -12,7 +12,7 @@ from typing import Final
 
 from pqrun.core import events as ev
 from pqrun.core.events import Observer
-from pqrun.core.job import Command, InputBlock, Outcome
+from pqrun.core.job import InputBlock, Outcome, block_of
 from pqrun.core.job_row import JobRow
 from pqrun.input.each.pipe import Block
 
@@ -158,8 +158,8 @@ class BlockFiles(Observer):
             return path, os.open(path, flags, 0o600)
 
     def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
-        block = row.spec.work.stdin
-        if not (isinstance(block, InputBlock) and block.kept):
+        block = block_of(row.spec)
+        if block is None or not block.kept:
             return
         if (growing := self.growing.get(block.number)) is not None:
             growing.close()
@@ -177,8 +177,8 @@ def reopened_blocks(directory: str, rows: Iterable[JobRow], *, remove: bool) -> 
     needed = set()
     found = False
     for row in rows:
-        block = row.spec.work.stdin if isinstance(row.spec.work, Command) else None
-        if isinstance(block, InputBlock) and block.kept:
+        block = block_of(row.spec)
+        if block is not None and block.kept:
             found = True
             if row.outcome is not Outcome.OK:
                 needed.add(str(block.number))

@@ -26,12 +26,12 @@ from pqrun.engine.machine_load import count_workers
 from pqrun.engine.reactor import Request
 from pqrun.input.defaults import SpecBuilder, stamp
 from pqrun.input.each import notation_of_each, split_sources
-from pqrun.input.each.arguments import called, opened
 from pqrun.input.each.block_files import BlockFiles
 from pqrun.input.each.pipe import Block, BlockCutter, RecordRules, record_rules, split_positions
 from pqrun.input.each.template import Template
 from pqrun.input.job_input import JobInput
 from pqrun.input.reader import FedRun
+from pqrun.input.sources import open_source, shown_name
 
 DEFAULT_BLOCK_BYTES: Final = 1 << 20
 BLOCKS_PER_WORKER: Final = 2
@@ -66,7 +66,7 @@ class BlockJobs:
 class BlockReader:
     """Reactor source that cuts a stream into blocks, keeps them, and adds a job for each.
 
-    Nothing is read while the queue is full. `hungry` is called with the queue room to wait for (0: none). `fit`
+    Nothing is read while the queue is full. `want_input` is called with the queue room to wait for (0: none). `fit`
     raises UserError for a job that can't run where this run executes. Without `files`, blocks are only counted.
     `failed`: reading has ended because pqrun could not keep a block.
     """
@@ -80,7 +80,7 @@ class BlockReader:
         files: BlockFiles | None,
         *,
         scheduler: Scheduler,
-        hungry: Callable[[int], None],
+        want_input: Callable[[int], None],
         fit: Callable[[JobSpec], None] | None = None,
     ) -> None:
         self.done = self.failed = False
@@ -91,7 +91,7 @@ class BlockReader:
         self._jobs = jobs
         self._files = files
         self._scheduler = scheduler
-        self._want_input = hungry
+        self._want_input = want_input
         self._fit = fit
         self._number = 0
         self._read_all = False
@@ -173,7 +173,7 @@ class BlockInput(JobInput):
     def __init__(self, fd: int, name: str, cutter: BlockCutter, jobs: BlockJobs, workers: str | None) -> None:
         ahead = BLOCKS_PER_WORKER * count_workers(workers)
         files = ("-" if name == "stdin" else name,)
-        super().__init__((), None, (), files=files, max_queue=ahead, keeps_blocks=True)
+        super().__init__(files=files, max_queue=ahead, keeps_blocks=True)
         self._stream = fd
         self._reader: Callable[..., BlockReader] = partial(BlockReader, fd, name, cutter, jobs)
 
@@ -184,14 +184,14 @@ class BlockInput(JobInput):
     def feed(self, run: FedRun) -> None:
         """Cut the stream into blocks as the queue gets room."""
         self._source = self._reader(
-            self._blocks, scheduler=run.scheduler, hungry=run.engine.want_input, fit=run.validate_job
+            self._blocks, scheduler=run.scheduler, want_input=run.engine.want_input, fit=run.validate_job
         )
         run.reactor.add(self._source)
 
     def feed_all(self, scheduler: Scheduler) -> None:
         """Put a job for each block into the scheduler at once, for a dry run. No block is kept."""
         scheduler.max_queue = sys.maxsize
-        self._source = source = self._reader(None, scheduler=scheduler, hungry=lambda _room: None)
+        self._source = source = self._reader(None, scheduler=scheduler, want_input=lambda _room: None)
         while not source.done:
             for ask in source.read():
                 ask(scheduler, 0.0)
@@ -205,7 +205,7 @@ def open_blocks(settings: InputSettings, each: Each, kind: type[BlockInput]) -> 
     if settings.shard is not None:
         raise UserError("--shard can't be combined with --pipe: it shares out arguments, not blocks")
     path, command = _source_of(each)
-    name = called(path)
+    name = shown_name(path)
     jobs = BlockJobs(settings, each, command, name)
     rules = record_rules(
         each.recstart,
@@ -216,8 +216,8 @@ def open_blocks(settings: InputSettings, each: Each, kind: type[BlockInput]) -> 
         removes=each.remove_rec_sep,
     )
     if each.pipe_part:
-        return JobInput(_part_jobs(path, rules, each, jobs), None, (), files=(path,))
-    fd = opened(path)
+        return JobInput(_part_jobs(path, rules, each, jobs), files=(path,))
+    fd = open_source(path)
     with contextlib.suppress(OSError, AttributeError):  # fewer reads; not every pipe may be so large
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_CAPACITY_BYTES)
     cutter = BlockCutter(rules, each.block or DEFAULT_BLOCK_BYTES, header=each.header)
@@ -247,7 +247,7 @@ def _source_of(each: Each) -> tuple[str, str]:
 
 def _part_jobs(path: str, rules: RecordRules, each: Each, jobs: BlockJobs) -> list[JobSpec]:
     """Return the jobs for all parts of a file."""
-    fd = opened(path)
+    fd = open_source(path)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise UserError(f"--pipe-part: {path} is not a regular file: split it with --pipe")

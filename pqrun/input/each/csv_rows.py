@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable, Sequence
 
 from pqrun.core.errors import UserError
-from pqrun.input.each.arguments import Columns, SplitRules, called, opened
-from pqrun.input.sources import read_all
+from pqrun.input.each.split_rules import Columns, SplitRules
+from pqrun.input.sources import open_source, read_all_of, shown_name
 
 
 def rows_of(values: Sequence[str], path: str | None, rules: SplitRules) -> list[Columns]:
@@ -24,20 +24,18 @@ def rows_of(values: Sequence[str], path: str | None, rules: SplitRules) -> list[
                 break
             found.append(tuple(map(rules.trim, row)) or ("",))
     except csv.Error as error:
-        name = ":::" if path is None else called(path)
+        name = ":::" if path is None else shown_name(path)
         raise UserError(f"{name}:{reader.line_num}: not CSV: {error}") from None
     return found
 
 
 def _text(path: str) -> str:
-    fd = opened(path)
+    fd, name = open_source(path), shown_name(path)
     try:
-        data = read_all(fd)
-    except OSError as error:
-        raise UserError(f"cannot read {called(path)}: {error.strerror}") from None
+        data = read_all_of(fd, name)
     finally:
         if fd:
             os.close(fd)
     if b"\0" in data:
-        raise UserError(f"{called(path)}: a NUL character, which no argument can hold")
+        raise UserError(f"{name}: a NUL character, which no argument can hold")
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")

@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each
 from pqrun.engine.machine_load import count_workers
-from pqrun.input.each.arguments import Arguments, Columns
+from pqrun.input.each.arguments import Arguments
+from pqrun.input.each.split_rules import Columns
 from pqrun.input.each.template import Argument, CommandSize, Part, RepeatedWord, Template
 
 MAX_COMMAND_BYTES: Final = 128 * 1024 - 1024

@@ -26,6 +26,27 @@ _EXPRESSION = re.compile(r"\{=.*?=\}", re.DOTALL)
 _SSH = re.compile(r"\s*ssh\s")
 _VARIABLE = re.compile(r"\$\w+\Z")
 _LAST_SLASH = re.compile(r"(.*/)?(.*)", re.DOTALL)
+Change = Callable[[str], str]
+SEQUENCE, SLOT, TOTAL = "{#}", "{%}", "{##}"
+_SLOT_OF_JOB: Final = "${PQRUN_SLOT}"
+_NUMBER_BYTES: Final = 10
+_FAR_HINT: Final = (
+    "a second shell reads this text, on the other machine: send the value on stdin, as in "
+    """printf '%s\\n' {} | ssh HOST 'read -r x; ls "$x"'"""
+)
+_OFF: Final = "values are quoted already: remove the quotes"
+_HINTS: Final = {
+    ShellContext.SINGLE: f"{_OFF} (for the text itself write {{''}})",
+    ShellContext.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
+    ShellContext.ESCAPED: "values are quoted already: remove the backslash",
+    ShellContext.DOLLAR: "remove the `$`, or give the variable another name",
+    ShellContext.BACKQUOTES: "write $(…) instead",
+    ShellContext.ARITHMETIC: "put the value into a variable first: n={}",
+    ShellContext.COMMENT: "remove the comment",
+    ShellContext.HERE_DOCUMENT: 'put the value into a variable first: x={}; and quote that: "$x"',
+    ShellContext.BOTH: "write > FILE 2>&1",
+    ShellContext.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
+}
 
 
 def quote(value: str, *, always: bool = False) -> str:
@@ -63,7 +84,6 @@ def _without_slashes(path: str) -> str:
     return path[:1] + path[1:].rstrip("/")
 
 
-Change = Callable[[str], str]
 CHANGES: Final[dict[str, Change | None]] = {
     "": None,
     ".": without_extension,
@@ -71,9 +91,6 @@ CHANGES: Final[dict[str, Change | None]] = {
     "//": directory,
     "/.": lambda value: without_extension(base_name(value)),
 }
-SEQUENCE, SLOT, TOTAL = "{#}", "{%}", "{##}"
-_SLOT_OF_JOB: Final = "${PQRUN_SLOT}"
-_NUMBER_BYTES: Final = 10
 
 
 class Parametric(NamedTuple):
@@ -355,25 +372,6 @@ class Template:
         raise UserError(
             f"pqrun: the placeholder {found.group()} {what}\n    {line}\n    {mark}\n  hint: {cure}"
         )
-
-
-_FAR_HINT: Final = (
-    "a second shell reads this text, on the other machine: send the value on stdin, as in "
-    """printf '%s\\n' {} | ssh HOST 'read -r x; ls "$x"'"""
-)
-_OFF: Final = "values are quoted already: remove the quotes"
-_HINTS: Final = {
-    ShellContext.SINGLE: f"{_OFF} (for the text itself write {{''}})",
-    ShellContext.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
-    ShellContext.ESCAPED: "values are quoted already: remove the backslash",
-    ShellContext.DOLLAR: "remove the `$`, or give the variable another name",
-    ShellContext.BACKQUOTES: "write $(…) instead",
-    ShellContext.ARITHMETIC: "put the value into a variable first: n={}",
-    ShellContext.COMMENT: "remove the comment",
-    ShellContext.HERE_DOCUMENT: 'put the value into a variable first: x={}; and quote that: "$x"',
-    ShellContext.BOTH: "write > FILE 2>&1",
-    ShellContext.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
-}
 
 
 def _check_shell(shell: Sequence[str] | None) -> None:

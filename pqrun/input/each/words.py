@@ -62,9 +62,9 @@ class WordSplitter(RecordSplitter):
                 return None
 
     def _take_more(self, rest: bytes) -> None:
-        """Put at least as many bytes behind the `rest` as it has, if they are there: it is searched again from its beginning.
+        """Put at least as many bytes behind the `rest` as it has, if they are there.
 
-        Raises LineTooLong.
+        The rest is searched again from its beginning, so this keeps the time linear. Raises LineTooLong.
         """
         if len(rest) > 2 * MAX_LINE_BYTES:
             raise LineTooLong

@@ -134,7 +134,7 @@ class KeyReader:
         pressed = _FUNCTION_KEY.sub(b"", data).decode("latin-1")[-1:]
         pending = self._confirmation.pending(now)
         known = pressed in self._keys or bool(pending and pressed in CONFIRM) or pressed == CANCEL
-        self._type_ahead.read(pressed, now, known=known)
+        self._type_ahead.read(pressed, known=known)
         if not known:
             self._confirmation.cancel()
             return []

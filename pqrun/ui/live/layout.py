@@ -38,6 +38,34 @@ TALL, USUAL, LOW = 40, 20, 16
 MIN_ROWS = 4
 MAX_FAILURES = {TALL: 6, USUAL: 3}
 MIN_TITLE_CELLS = 12
+STYLE_OF_STATE = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
+STYLE_OF_OUTCOME = {
+    Outcome.OK: "ok", Outcome.FAILED: "failed", Outcome.TIMEOUT: "timeout", Outcome.CANCELLED: "retry",
+    Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
+}  # fmt: skip
+# In the order in which people need them: a line that is too narrow loses its right end.
+COUNTED_OUTCOMES = (
+    Outcome.FAILED, Outcome.TIMEOUT, Outcome.OK, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.INTERRUPTED,
+)  # fmt: skip
+KEYS = (
+    ("^C", "stop"), ("q q", "drain"), ("p p", "pause"), ("+ -", "workers"), ("o", "hide output"), ("?", "keys"),
+)  # fmt: skip
+FIRST_KEYS_TO_GO = ("+ -", "o")
+HELP = (
+    ("^C", "stop running jobs (killed after their grace); again: kill now"),
+    ("^Z", "suspend pqrun and its jobs, with their time limits"),
+    ("q q", "start no more jobs, let the running ones finish"),
+    ("p p", "start no more jobs until you press p p again"),
+    ("+ -", "one worker more or less"),
+    ("o", "show or hide the output of jobs"),
+    ("?", "back to the table"),
+)
+METRIC_WORDS = {
+    "current_queue_size": "queue size", "active_workers": "active workers", "average_wait_time": "avg wait",
+    "average_processing": "avg processing", "p50_processing": "median run",
+    "p95_processing": "95% run within",
+    "oldest_wait": "oldest wait",
+}  # fmt: skip
 
 
 class LiveFrame:
@@ -163,41 +191,11 @@ def _spread(blocks: list[list[StyledLine]], *, apart: bool) -> list[StyledLine]:
     return lines
 
 
-STATES = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
-STYLE_OF = {
-    Outcome.OK: "ok", Outcome.FAILED: "failed", Outcome.TIMEOUT: "timeout", Outcome.CANCELLED: "retry",
-    Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
-}  # fmt: skip
-# In the order in which people need them: a line that is too narrow loses its right end.
-COUNTED_OUTCOMES = (
-    Outcome.FAILED, Outcome.TIMEOUT, Outcome.OK, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.INTERRUPTED,
-)  # fmt: skip
-KEYS = (
-    ("^C", "stop"), ("q q", "drain"), ("p p", "pause"), ("+ -", "workers"), ("o", "hide output"), ("?", "keys"),
-)  # fmt: skip
-FIRST_KEYS_TO_GO = ("+ -", "o")
-HELP = (
-    ("^C", "stop running jobs (killed after their grace); again: kill now"),
-    ("^Z", "suspend pqrun and its jobs, with their time limits"),
-    ("q q", "start no more jobs, let the running ones finish"),
-    ("p p", "start no more jobs until you press p p again"),
-    ("+ -", "one worker more or less"),
-    ("o", "show or hide the output of jobs"),
-    ("?", "back to the table"),
-)
-METRIC_WORDS = {
-    "current_queue_size": "queue size", "active_workers": "active workers", "average_wait_time": "avg wait",
-    "average_processing": "avg processing", "p50_processing": "median run",
-    "p95_processing": "95% run within",
-    "oldest_wait": "oldest wait",
-}  # fmt: skip
-
-
 def header(facts: TableView, width: int) -> StyledLine:
     """Return the line of title, run and elapsed time, and on the right the state, time to go and rate."""
     right = StyledLine()
     if facts.state:
-        right.add(f" {facts.state.upper()} ", STATES[facts.state])
+        right.add(f" {facts.state.upper()} ", STYLE_OF_STATE[facts.state])
     if facts.eta is not None:
         right.add("  " if right.pieces else "").add("about ", "label")
         right.add(_clock(ceil(facts.eta)), "strong").add(" to go", "label")
@@ -245,7 +243,8 @@ def counts(facts: TableView, width: int) -> StyledLine:
     """Return the line of job counts by state."""
     numbers = [(facts.waits, "waiting to retry", "retry")]
     numbers += [
-        (facts.outcomes.get(outcome, 0), str(outcome), STYLE_OF[outcome]) for outcome in COUNTED_OUTCOMES
+        (facts.outcomes.get(outcome, 0), str(outcome), STYLE_OF_OUTCOME[outcome])
+        for outcome in COUNTED_OUTCOMES
     ]
     numbers += [(facts.active, "running", "running"), (facts.metrics.current_queue_size, "queued", "")]
     numbers.append((facts.pending, "pending", "label"))

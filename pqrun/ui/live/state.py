@@ -24,6 +24,9 @@ from pqrun.executors.local.status_file import read_report
 from pqrun.output.store import Capture
 
 TAIL_BYTES = 4096
+MAX_FAILURES_KEPT = 8
+NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})
+_BAD = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 
 class JobPreview(NamedTuple):
@@ -183,11 +186,6 @@ class TableView(NamedTuple):
     def waits(self) -> int:
         """The number of jobs that wait for a retry."""
         return len(self.waiting) + self.more_waiting
-
-
-MAX_FAILURES_KEPT = 8
-NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})
-_BAD = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 
 class _Failure:

@@ -55,7 +55,7 @@ class TypeAhead:
             return 0.0
         return min(LOOK_AGAIN_SECONDS, max(self._read_at - now, 0.001))
 
-    def read(self, data: str, now: float, *, known: bool) -> None:
+    def read(self, data: str, *, known: bool) -> None:
         """Note that all bytes were read. `known`: whether the last of them is a key of the table."""
         self._waiting = 0
         self._read_at = inf

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pqrun.core.job import Need
-from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING
+from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, UNFINISHED, WAITING
 from pqrun.core.past import MAX_CHAINED_JOBS, longest_chain
 
 CHANGEABLE = (WAITING, QUEUED, PENDING, HELD)
-UNFINISHED = (RUNNING, *CHANGEABLE)
 BAD = ("failed", "timeout")
-STATES = (*UNFINISHED, *BAD, "interrupted", "cancelled", "skipped", "ok")
+STATES = (RUNNING, *CHANGEABLE, *BAD, "interrupted", "cancelled", "skipped", "ok")
 PRIORITIES = ("low", "normal", "high", "critical")
 SORTS = ("urgent", "number", "name", "state", "priority", "tries", "time")
 MAX_SORTED_LIVE = 400

@@ -31,6 +31,16 @@ from pqrun.ui.top.run_source import RunState
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240
 MIN_USAGE_COLUMNS = 120
+STYLE_OF_STATE = {
+    "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
+    "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
+    "pending": "label", "held": "retry",
+}  # fmt: skip
+KEYS = (
+    ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
+    ("s", "Sort"), ("p", "Pause"), ("Enter", "Log"), ("?", "Help"), ("q", "Quit"),
+)  # fmt: skip
+MAIN_KEYS = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -89,7 +99,7 @@ class TopHistory:
             left = job.began if job.began is not None else job.ended
             if job.queued is not None:
                 into[slot(job.queued)] += 1
-                if left is not None and job.state not in ("queued", "waiting", "pending", "held"):
+                if left is not None and job.state not in CHANGEABLE:
                     into[slot(max(left, job.queued))] -= 1
             if job.began is not None and (job.state == "running" or job.ended is not None):
                 out[slot(job.began)] += 1
@@ -143,18 +153,6 @@ class TopHistory:
         return self._throughput.eta(
             run.now, left, waiting=waiting, delayed=run.delayed, last_retry=last_retry, chain=chain
         )
-
-
-STYLES = {
-    "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
-    "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
-    "pending": "label", "held": "retry",
-}  # fmt: skip
-KEYS = (
-    ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
-    ("s", "Sort"), ("p", "Pause"), ("Enter", "Log"), ("?", "Help"), ("q", "Quit"),
-)  # fmt: skip
-MAIN_KEYS = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
 
 
 class TopColumn(NamedTuple):
@@ -228,7 +226,7 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             name = PRIORITIES[job.priority]
             return [(name, name if job.unfinished else "label")]
         case "state":
-            return [(job.state, STYLES[job.state])]
+            return [(job.state, STYLE_OF_STATE[job.state])]
         case "try":
             number = job.attempts + (job.state == "waiting")  # of the next attempt
             return [(f"{number}/{job.most}" if job.attempts else "", "retry" if number > 1 else "")]
@@ -236,7 +234,7 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             return [_time(job, now)]
         case "limit":
             return _limit(job, size, now)
-    return _status(job, said, now)
+    return _status(job, said)
 
 
 def _time(job: ListedJob, now: float) -> StyledText:
@@ -271,7 +269,7 @@ def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
     return [(done, f"cut {urgency(share)}"), (rest, "cut track"), (tail, "cut label")]
 
 
-def _status(job: ListedJob, said: str, now: float) -> list[StyledText]:
+def _status(job: ListedJob, said: str) -> list[StyledText]:
     if job.state == "running":
         return [(said, "output")]
     if job.not_before is not None:
@@ -307,7 +305,7 @@ def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> 
     """Return five lines: jobs by state, the ten core metrics, and three curves."""
     numbers = run.metrics
     counts: list[list[StyledText]] = [
-        [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
+        [(f"{jobs.counts[state]:,} ", STYLE_OF_STATE[state]), (state, "label")]
         for state in STATES
         if jobs.counts[state]
     ]

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pqrun.control.run_view import (
+    LEFT,
     NO_LIMITS,
     NO_USAGE,
-    UNFINISHED,
     MeasuredUsage,
     OutputPiece,
     RunView,
@@ -206,12 +206,11 @@ class RecordedRunSource:
         if seen.live and added - ended > numbers.current_queue_size + numbers.active_workers:
             [(delayed,)] = index.rows("count(*)", "not_before IS NOT NULL", order="1")
         return RunState(
-            escape_controls(os.path.basename(self._run.path)), escape_controls(name), seen.state, seen.live,
-            facts["began"], seen.now, facts["workers"], numbers, added, ended,
-            held.paused, held.stopping, facts["complete"],
-            address=self._run.address, usage=held.usage, delayed=delayed,
-            tag_limits=held.tag_limits, since=seen.process_began,
-            expected=self._expected(index, seen, added - ended),
+            id=escape_controls(os.path.basename(self._run.path)), name=escape_controls(name), state=seen.state,
+            live=seen.live, began=facts["began"], now=seen.now, workers=facts["workers"], metrics=numbers,
+            added=added, ended=ended, paused=held.paused, stopping=held.stopping, complete=facts["complete"],
+            address=self._run.address, usage=held.usage, delayed=delayed, tag_limits=held.tag_limits,
+            since=seen.process_began, expected=self._expected(index, seen, added - ended),
         )  # fmt: skip
 
     def _expected(self, index: Index, seen: ViewedRun, left: int) -> float | None:
@@ -224,8 +223,8 @@ class RecordedRunSource:
         if seen.now - since >= SETTLING_SECONDS and len(index.ended_since(since, most=MIN_ENDS)) == MIN_ENDS:
             self._rate_since = since
             return None
-        unfinished = f"state IN ({', '.join(map(repr, UNFINISHED))})"
-        return self._view.expected(seen, index.jobs(unfinished), left)
+        jobs_left = f"state IN ({', '.join(map(repr, LEFT))})"
+        return self._view.expected(seen, index.jobs(jobs_left), left)
 
     def _job(self, row: JobRow) -> ListedJob:
         row = as_seen(row, live=self._view.live)
@@ -236,11 +235,13 @@ class RecordedRunSource:
         measured = ran is not None and ran >= MIN_MEASURED_SECONDS
         cpus = (row.usage.user + row.usage.system) / ran if measured and ran else None
         return ListedJob(
-            row.seq, spec.id, name or "?", command, row.state, spec.priority,
-            tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
-            row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
-            cpus, row.usage.memory if measured else None, row.until if self._view.live and row.state == WAITING else None,
-            spec.not_before if row.is_delayed else None, spec.needs,
+            seq=row.seq, id=spec.id, name=name or "?", command=command, state=row.state, priority=spec.priority,
+            tags=tuple(escape_controls(str(tag)) for tag in spec.tags), attempts=row.attempts,
+            most=row.max_attempts, timeout=spec.timeout, queued=row.queued, began=row.started, ended=row.ended,
+            how=_how(row), message=strip_ansi(row.message[:MAX_LINE_LENGTH]), cpus=cpus,
+            memory=row.usage.memory if measured else None,
+            due=row.until if self._view.live and row.state == WAITING else None,
+            not_before=spec.not_before if row.is_delayed else None, needs=spec.needs,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:

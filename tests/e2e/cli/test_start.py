@@ -22,7 +22,7 @@ OF_A_RUN = {
 }
 OF_A_CLIENTS_RUN = {
     "pqrun.app.run", "pqrun.cli.app", "pqrun.journal.index", "pqrun.core.scheduler", "pqrun.engine.engine",
-    "pqrun.control.connection", "pqrun.control.commands.add",
+    "pqrun.control.connection", "pqrun.control.commands.add", "pqrun.control.job_payload",
 }  # fmt: skip
 OF_OTHERS = {
     "pqrun.library.queue",

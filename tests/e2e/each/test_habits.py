@@ -9,9 +9,10 @@ import pytest
 from pqrun.cli.commands import find_command
 from pqrun.cli.commands.each import habits
 from pqrun.cli.foreign_options import CURES, SPELLINGS
-from pqrun.control.commands.add import checked
+from pqrun.control.job_payload import checked_fields
 from pqrun.core.errors import Rejected, UserError
-from pqrun.input.each.arguments import Arguments, SplitRules
+from pqrun.input.each.arguments import Arguments
+from pqrun.input.each.split_rules import SplitRules
 from pqrun.input.each.template import Template
 
 FILE = "dir/sub/file.ex1.ex2.ex3"
@@ -195,10 +196,10 @@ def test_lines_of_a_header_are_given_to_each_job_as_the_answer_says(each, tmp_pa
     ],
 )
 def test_a_client_can_not_send_what_is_no_text(field, good, bad):
-    assert getattr(checked({"id": "a", "run": "true", field: good}), field) in (good, tuple(good))
+    assert getattr(checked_fields({field: good}), field) in (good, tuple(good))
     for value in bad:
         with pytest.raises(Rejected):
-            checked({"id": "a", "run": "true", field: value})
+            checked_fields({field: value})
 
 
 def test_a_command_for_another_machine_is_told_the_way_that_works(tmp_path):

@@ -19,7 +19,9 @@ PAGE = (Path(__file__).parents[3] / "docs" / "from-gnu-parallel.md").read_text(e
 def rows(head):
     """The rows of the table that begins so, their cells apart."""
     table = PAGE[PAGE.index(head) :].split("\n\n")[0]
-    return [re.split(r" (?<!\\)\| ", row[2:-2].replace(" |", " | ")) for row in table.splitlines()[2:]]
+    found = [re.split(r" (?<!\\)\| ", row[2:-2].replace(" |", " | ")) for row in table.splitlines()[2:]]
+    assert found, head
+    return found
 
 
 def codes(cell):
@@ -66,10 +68,11 @@ def test_every_idiom_is_understood(tmp_path, monkeypatch):
 
 
 def test_the_table_of_placeholders_is_right():
-    for cells in rows("| placeholder | stands for |"):
-        if len(cells) == 3 and cells[2].strip():
-            made = Template(*codes(cells[0])).command(("dir/my file.tar.gz",), 1)
-            assert [made] == codes(cells[2])
+    shown = [cells for cells in rows("| placeholder | stands for |") if len(cells) == 3 and cells[2].strip()]
+    assert shown
+    for cells in shown:
+        made = Template(*codes(cells[0])).command(("dir/my file.tar.gz",), 1)
+        assert [made] == codes(cells[2])
 
 
 def test_what_is_to_be_written_instead_is_accepted_and_the_other_is_not():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pqrun.app.maintenance import QueueMaintenance
+from pqrun.app.queue_maintenance import QueueMaintenance
 from pqrun.core import events as ev
 from pqrun.core.job import HaltRule, Outcome
 from pqrun.core.scheduler import Scheduler

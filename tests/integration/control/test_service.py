@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.app.serve import ServiceManager
+from pqrun.app.service_manager import ServiceManager
 from pqrun.app.service_unit import LaunchdService, ServiceDescription, SystemdService
 from pqrun.engine.reactor import Reactor
 from pqrun.testing import FakeClock

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pqrun.app.maintenance import MAX_LOG_BYTES, QueueMaintenance, shorten_log
+from pqrun.app.queue_maintenance import MAX_LOG_BYTES, QueueMaintenance, shorten_log
 from pqrun.core import events as ev
 from pqrun.core.job import (
     AttemptId,

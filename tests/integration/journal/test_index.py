@@ -17,7 +17,7 @@ from pqrun.core.metrics import MetricsCollector
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index, watch
 from pqrun.journal.projection import Decoder
 from pqrun.journal.reader import JournalReader
-from pqrun.reports.json_document import job_entry, numbers
+from pqrun.reports.json_document import job_entry
 
 from .records import BEGAN, Record, random_story
 
@@ -32,13 +32,13 @@ def told_live(record):
         events = decode(line)
         table.fold_all(events)
         metrics.fold(events)
-    return [job_entry(row, float) for row in table.all_rows()], numbers(metrics.snapshot())
+    return [job_entry(row, float) for row in table.all_rows()], metrics.snapshot().rounded()
 
 
 def told_by(index: Index):
     """The same by an index."""
     jobs = [job_entry(as_seen(row, live=True), float) for row in index.jobs()]
-    return jobs, numbers(metrics_of(index.metrics, now=index.metrics.last_end, live=True))
+    return jobs, metrics_of(index.metrics, now=index.metrics.last_end, live=True).rounded()
 
 
 def without_what_only_runs(jobs):

@@ -209,10 +209,8 @@ def test_an_interrupted_run_that_is_resumed_goes_on_on_the_page(server, queue, g
 def test_a_journal_that_can_not_be_read_is_told(server, past, state, tmp_path):
     run = past["run"]["id"]
     (state / "runs" / run / "journal.jsonl").write_text("nonsense\n")
-    for _, kind, data in server.events(f"/run/{run}/events"):
-        if kind == "trouble":
-            assert "damaged" in data["error"]
-            return
+    told = next(data for _, kind, data in server.events(f"/run/{run}/events") if kind == "trouble")
+    assert "damaged" in told["error"]
 
 
 @pytest.mark.parametrize(

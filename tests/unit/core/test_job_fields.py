@@ -7,7 +7,7 @@ from pqrun.cli.commands.add import AddOptions
 from pqrun.cli.commands.set import SetOptions
 from pqrun.cli.job_messages import jobs_of_file
 from pqrun.cli.options import JobOptions
-from pqrun.control.commands.set import CHANGEABLE
+from pqrun.control.job_payload import CHANGEABLE
 from pqrun.core.job import NO_RETRIES, Command, JobSpec, Need, RetryPolicy
 from pqrun.core.job_fields import STORED_FIELDS, value_of, wrong_field
 from pqrun.input.defaults import replaced

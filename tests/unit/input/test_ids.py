@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.control.commands.add import JobPayload
+from pqrun.control.job_payload import JobPayload
 from pqrun.core.errors import Rejected
 from pqrun.core.text import is_printable
 from pqrun.core.values import InvalidValue, job_id, tag

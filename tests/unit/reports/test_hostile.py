@@ -26,11 +26,12 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import replace_surrogates
 from pqrun.output.store import Capture, Logs
-from pqrun.reports.cases import code_block, code_span, one_line, printed
 from pqrun.reports.github import annotations
 from pqrun.reports.hooks import summary_of, variables_of
+from pqrun.reports.markdown import code_block, code_span
 from pqrun.reports.report import Ending, RunInfo
 from pqrun.reports.report_set import ReportSet
+from pqrun.reports.safe_text import one_line, printed
 
 NAMES = [
     "plain", "a|b", "a\\|b", "`tick`", "``", "<script>alert(1)</script>", "x]]>y", "::error::no",

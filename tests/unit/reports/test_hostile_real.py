@@ -14,7 +14,7 @@ from real import HOOKS, Real, reports
 from support.process import PQRUN
 from test_hostile import NAMES, OUTPUT
 
-from pqrun.reports.cases import one_line
+from pqrun.reports.safe_text import one_line
 
 pytestmark = pytest.mark.slow
 

@@ -32,6 +32,7 @@ from pqrun.core.job import (
     Usage,
 )
 from pqrun.core.job_row import FullRow, JobRow
+from pqrun.output.store import Logs
 from pqrun.reports import html
 from pqrun.reports.page_data import (
     ROWS_PER_CHUNK,
@@ -46,9 +47,10 @@ from pqrun.reports.page_data import (
     shown_arguments,
 )
 from pqrun.reports.page_files import DIRECTORY, joined_modules, page_file
-from pqrun.reports.targets import TextSpool
+from pqrun.reports.text_spool import TextSpool
 
 ROOT = Path(__file__).parents[3]
+NO_LOGS = Logs("", keep=True)
 MODULES = sorted(name for name in os.listdir(DIRECTORY) if name.endswith(".js"))
 SCRIPT = re.compile(rb'<script type="application/json"([^>]*)>(.*?)</script>\n', re.DOTALL)
 
@@ -134,7 +136,7 @@ def test_arguments_are_in_the_page(spec, expected):
 
 def test_of_many_arguments_the_first_are_in_the_page_and_the_others_are_counted():
     row = JobRow(1, spec_of("x", args=tuple(map(str, range(20_000)))))
-    record = job_record(row, 0.0, last="", logs="")
+    record = job_record(row, 0.0, last="", logs=NO_LOGS)
     assert (record.args[-1], len(record.args), record.args_left) == (("100", "99"), 100, 19_900)
 
 
@@ -173,9 +175,9 @@ def test_an_attempt_without_a_process_takes_its_time_from_the_queue_to_its_end()
 def test_only_a_job_that_went_well_at_last_is_flaky(state, flaky):
     row = FullRow(JobRow(1, spec_of("x")))
     row.state = state
-    assert job_record(row, 0.0, last="", logs="").flaky == 0
+    assert job_record(row, 0.0, last="", logs=NO_LOGS).flaky == 0
     row.retries = 1
-    assert job_record(row, 0.0, last="", logs="").flaky == flaky
+    assert job_record(row, 0.0, last="", logs=NO_LOGS).flaky == flaky
 
 
 def test_retries_are_said_in_words():

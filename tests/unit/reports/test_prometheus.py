@@ -54,6 +54,7 @@ def only(directory, cell, **more):
 
 def test_names_have_units_and_counters_end_in_total(tmp_path):
     _, text = only(tmp_path, "failed")
+    assert {family.type for family in families(text).values()} == {"counter", "gauge", "histogram"}
     for family in families(text).values():
         assert re.fullmatch(r"pqrun(_[a-z]+)+", family.name)
         assert family.documentation and family.type in ("counter", "gauge", "histogram")

@@ -9,7 +9,7 @@ from reported import CELLS, Cell, job, play
 from pqrun.core import events as ev
 from pqrun.core.settings import ReportSettings
 from pqrun.reports import write_after
-from pqrun.reports.chrome_trace import TraceLanes
+from pqrun.reports.trace_lanes import TraceLanes
 
 
 def trace_of(directory, cell):

@@ -18,7 +18,7 @@ def keys_of(presses):
             delay = typing.delay(len(waiting), now)
             if not delay:
                 read += waiting[-1]
-                typing.read(waiting[-1], now, known=waiting[-1] in KEYS)
+                typing.read(waiting[-1], known=waiting[-1] in KEYS)
                 waiting = ""
             now += delay
         now = max(now, end)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The maintenance of a queue: its journal, its outputs and its log are shortened while it runs."""
+"""The maintenance of a queue's files while it runs: the journal, the output of old jobs, the log."""
 
 from __future__ import annotations
 
