@@ -24,6 +24,7 @@ from pqrun.cli.declarations import (
     HelpWanted,
     WrongUsage,
 )
+from pqrun.cli.standard_output import ignore_a_reader_that_goes_away, print_text
 from pqrun.core.errors import USAGE
 from pqrun.core.values import InvalidValue
 
@@ -57,6 +58,11 @@ class LazyGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of the help."""
         return list(MODULES)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        ignore_a_reader_that_goes_away()
+        super().format_help(ctx, formatter)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load and return the command with that name."""
@@ -125,7 +131,7 @@ def _lower(text: str) -> str:
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"pqrun {__version__}")
+        print_text(f"pqrun {__version__}\n")
         raise typer.Exit
 
 
@@ -145,6 +151,10 @@ def _for_typer(command: CommandSpec) -> Any:
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             words = args if command.rewrite is None else command.rewrite(args, command.options)
             return super().parse_args(ctx, words)
+
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            ignore_a_reader_that_goes_away()
+            super().format_help(ctx, formatter)
 
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     alone.command(

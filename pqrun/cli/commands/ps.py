@@ -7,9 +7,10 @@ import time
 from collections import Counter
 from typing import Annotated, Any
 
-from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, some
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.declarations import CommandSpec, switch
+from pqrun.cli.standard_output import print_text
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import format_command
 from pqrun.core.layout import cut
@@ -62,8 +63,7 @@ def ps(
                     raise
                 return 0  # the run has ended while it was watched
             clear = "\x1b[H\x1b[2J" if watch and not json and page.is_terminal else ""
-            print_text(f"{clear}{text}\n")
-            if not watch:
+            if not print_text(f"{clear}{text}\n") or not watch:
                 break
             first = False
             time.sleep(1.0)

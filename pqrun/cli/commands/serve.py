@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pqrun.cli.declarations import CommandSpec, WrongUsage
 from pqrun.cli.options import RunOptions
+from pqrun.cli.standard_output import print_text
 from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.values import whole_number
 
@@ -78,7 +79,7 @@ def serve(
         described = _described(name, settings)
         if install:
             return install_service(described, path)
-        sys.stdout.write(service_of(name).text(described))
+        print_text(service_of(name).text(described))
         return 0
     return serve_queue(settings, detach=detach, keep=keep)
 
