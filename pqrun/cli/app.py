@@ -22,6 +22,7 @@ from pqrun.cli.declarations import (
     DeclaredArgument,
     DeclaredOption,
     HelpWanted,
+    ReadWords,
     WrongUsage,
 )
 from pqrun.cli.standard_output import ignore_a_reader_that_goes_away, print_text
@@ -174,8 +175,12 @@ def _function(command: CommandSpec) -> Callable[..., None]:
     """Return a function whose signature tells typer the arguments and options of the command."""
 
     def wrapper(context: typer.Context, **given: Any) -> None:
+        sources = {name: context.get_parameter_source(name) for name in given}
+        told = {name: source.name for name, source in sources.items() if source is not None}
+        values = {name: value for name, value in given.items() if told.get(name) != "DEFAULT"}
+        by_variable = frozenset(name for name, source in told.items() if source == "ENVIRONMENT")
         try:
-            raise typer.Exit(command.call(given))
+            raise typer.Exit(command.call(ReadWords(values, by_variable)))
         except HelpWanted:
             typer.echo(context.get_help())
             raise typer.Exit(2) from None

@@ -138,11 +138,11 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
     for option in (*REPORT_FILES, "results"):
         if before.get(option, "-") != "-":
             before[option] = os.path.join(header["cwd"], before[option])
-    now = _changed(options)
+    now = options.given
     for option in ("only", "skip", "shard"):
-        if option in now and now[option] != before.get(option):
+        if now.get(option) and now[option] != before.get(option):
             raise UserError(
-                f"--{option} can't be used with `resume`, which runs all jobs that are left of the run\n"
+                f"{options.spelled(option)} can't be used with `resume`, which runs all jobs that are left of the run\n"
                 f"  hint: choose the jobs of a run when you begin it: pqrun run FILE --{option} …"
             )
     if "preset" in now:
