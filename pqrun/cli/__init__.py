@@ -7,7 +7,6 @@ fast_parser   A plain command line, read without loading typer.
 app           Everything else, read by typer: help, mistakes, completion.
 options       The options of the commands that run or add jobs.
 settings      The conversion of options to `Settings`.
-standard_output   Texts for stdout, whose reader may go away.
 console       stdout and stderr of the commands that print facts about runs.
 run_table     The tables of `runs` and `prune`.
 messages      Error messages on stderr.

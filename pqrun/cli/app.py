@@ -25,7 +25,7 @@ from pqrun.cli.declarations import (
     ReadWords,
     WrongUsage,
 )
-from pqrun.cli.standard_output import ignore_a_reader_that_goes_away, print_text
+from pqrun.cli.main import ignore_a_reader_that_goes_away, print_text
 from pqrun.core.errors import USAGE
 from pqrun.core.values import InvalidValue
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The program: runs a command, and turns its failure into a message and an exit code."""
+"""The program: runs a command, and turns its failure into a message and an exit code.
+
+A reader of stdout that goes away (`| head -1`) is no failure: the exit code stays.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ import gc
 import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import BUG, OK, OWN_FAILURE, USAGE, UserError, refusal
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # On stdout, these errors mean that its disk is full or broken. They have no file name there; errors of
 # our own files have one.
@@ -96,7 +103,6 @@ def _run() -> int:
     words = sys.argv[1:]
     if words in (["--version"], ["-V"]):
         from pqrun import __version__
-        from pqrun.cli.standard_output import print_text
 
         print_text(f"pqrun {__version__}\n")
         return OK
@@ -116,6 +122,38 @@ def _run() -> int:
     from pqrun.cli.app import run_with_typer
 
     return run_with_typer()
+
+
+def print_text(text: str) -> bool:
+    """Print to stdout; return whether its reader is still there."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def ignore_a_reader_that_goes_away() -> None:
+    """Replace `sys.stdout` for libraries that end the process with 1 when the reader has closed the pipe."""
+    import io
+
+    class Pipe(io.FileIO):
+        """A file that takes what is written when nobody reads it any more."""
+
+        def write(self, data: ReadableBuffer) -> int:
+            try:
+                return super().write(data)
+            except BrokenPipeError:
+                return memoryview(data).nbytes
+
+    shown = sys.stdout
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(Pipe(shown.fileno(), "w", closefd=False)),
+        shown.encoding,
+        shown.errors,
+        line_buffering=bool(shown.line_buffering),
+    )
 
 
 def _make_sure_of_own_files() -> None:

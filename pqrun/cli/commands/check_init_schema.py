@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
-from pqrun.cli.standard_output import print_text
+from pqrun.cli.main import print_text
 from pqrun.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pqrun.cli.declarations import ArgumentSpec
-from pqrun.cli.standard_output import print_text
+from pqrun.cli.main import print_text
 from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.text import escape_controls
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, some
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.declarations import CommandSpec, switch
-from pqrun.cli.standard_output import print_text
+from pqrun.cli.main import print_text
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import format_command
 from pqrun.core.layout import cut

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 from pqrun.cli.declarations import CommandSpec, WrongUsage
+from pqrun.cli.main import print_text
 from pqrun.cli.options import RunOptions
-from pqrun.cli.standard_output import print_text
 from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.values import whole_number
 
