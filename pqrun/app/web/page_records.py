@@ -6,7 +6,6 @@ Of a job that changes several times before its record is written only the last o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container, Iterable, Mapping
 from itertools import islice
 from typing import Any
@@ -144,28 +143,28 @@ class PageRecords:
 class PageAhead:
     """The content of a page while its feed is behind: the run's own numbers, and at once the rows of some jobs.
 
-    `numbers`: the newest that the run has told, None so far.
+    `numbers`: the newest that the run has told, None so far. Times are seconds of the wall clock.
     """
 
-    def __init__(self, journal: JournalAhead, records: PageRecords) -> None:
+    def __init__(self, journal: JournalAhead, records: PageRecords, now: float) -> None:
         self.journal = journal
         self.records = records
         self.numbers: RunNumbers | None = None
-        self._rate = Throughput(time.time())
+        self._rate = Throughput(now)
 
     @property
     def rows(self) -> Mapping[int, JobRow]:
         """The rows of the jobs that are shown at once."""
         return self.journal.run.table.rows
 
-    def look(self, position: int, numbers: RunNumbers | None) -> None:
+    def look(self, position: int, numbers: RunNumbers | None, now: float) -> None:
         """Write the records of what is new. `position`: the offset before which the journal is folded by now."""
         self.records.collect(self.journal.read(position))
         self.records.write_all(live=True)
         if numbers is None:
             return
         if self.numbers is not None and (ended := _ended(numbers) - _ended(self.numbers)) > 0:
-            self._rate.count(time.time(), ended)
+            self._rate.count(now, ended)
         self.numbers = numbers
 
     def seen(self, run: ViewedRun) -> ViewedRun:

@@ -152,11 +152,11 @@ class RunFeed:
             self._records = PageRecords(self._run_info(), self._folded.table.rows, self.file)
         return self._records
 
-    def _new_ahead(self, records: PageRecords) -> PageAhead:
+    def _new_ahead(self, records: PageRecords, now: float) -> PageAhead:
         records.write_ended()  # from here on, failures are found by looking ahead
         journal = JournalAhead(self._view.run.journal, self._position.offset, self._folded, self._output)
         rows, lanes = journal.run.table.rows, records.attempts.lanes
-        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes))
+        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes), now)
 
     def _write(self, *, asks: bool) -> None:
         """Write the records of all jobs, or while the feed is behind those that are wanted at once.
@@ -166,8 +166,9 @@ class RunFeed:
         records, live = self._page_records(), self._view.live
         if self._behind:
             if self._ahead is None:
-                self._ahead = self._new_ahead(records)
-            self._ahead.look(self._position.offset, self._view.numbers() if asks else None)
+                self._ahead = self._new_ahead(records, time.time())
+            numbers = self._view.numbers() if asks else None
+            self._ahead.look(self._position.offset, numbers, time.time())
             return
         if self._ahead is not None:
             records.touch(self._ahead.rows)

@@ -10,8 +10,9 @@ from support.process import environment, run_pqrun
 from support.web import Told
 
 from pqrun.app.web import page_records, run_feed
+from pqrun.app.web.page_records import PageAhead
 from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
-from pqrun.control.run_view import RunNumbers, RunView
+from pqrun.control.run_view import RunNumbers, RunView, ViewedRun
 from pqrun.core import events as ev
 from pqrun.core.metrics import Metrics
 from pqrun.journal.run_directory import RunDirectory
@@ -103,6 +104,19 @@ def test_a_fast_run_is_told_by_its_numbers_and_failures_and_completely_at_its_en
     assert (told.jobs, told.attempts, told.waits, told.head) == (
         other.jobs, other.attempts, other.waits, other.head
     )  # fmt: skip
+
+
+def test_the_time_left_of_a_fast_run_follows_from_the_times_of_its_numbers(fast_run):
+    fast_run.record.tell(*short_jobs(1000))
+    fast_run.poll()
+    one = fast_run.feed._ahead
+    ahead = PageAhead(one.journal, one.records, 5000.0)
+    counts = {}
+    for second in range(21):
+        counts = {"ok": 40 * second, "queued": 1000 - 40 * second}
+        ahead.look(fast_run.feed._position.offset, RunNumbers(Metrics(), counts), 5000.0 + second)
+    seen = ViewedRun(fast_run.record.run, True, {}, Metrics(), "live", 5020.0, 0, 0, counts)
+    assert ahead.seconds_left(seen) == 200 / 40
 
 
 def test_a_fast_run_costs_few_rows_while_it_lives(fast_run):
