@@ -127,7 +127,9 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:].rstrip(".")
+    """Return a sentence as the rest of a line. A name in capitals, such as `JOB:`, stays."""
+    first = text[:1].lower() if text[1:2].islower() else text[:1]
+    return first + text[1:].rstrip(".")
 
 
 def _version(asked: bool) -> None:
@@ -185,7 +187,7 @@ def _function(command: CommandSpec) -> Callable[..., None]:
             typer.echo(context.get_help())
             raise typer.Exit(2) from None
         except WrongUsage as wrong:
-            raise typer.BadParameter(str(wrong), param_hint=wrong.hint) from None
+            raise UsageError(f"{wrong.hint}: {wrong}" if wrong.hint else str(wrong)) from None
 
     declared = {
         "context": (typer.Context, inspect.Parameter.empty),

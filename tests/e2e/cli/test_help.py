@@ -68,7 +68,11 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
         ("run", "--timeout", "soon"): "pqrun: --timeout: not a duration: `soon`\n  hint: write seconds",
         ("run", "--only"): "pqrun: option '--only' requires an argument\n  hint: all options: pqrun help run\n",
         ("resume",): "pqrun: missing argument 'RUN'\n  hint: all options: pqrun help resume\n",
-        ("help", "nosuch"): "pqrun: invalid value for COMMAND: no such command: `nosuch`\n",
+        ("help", "nosuch"): "pqrun: no such command 'nosuch'\n  hint: all commands: pqrun help\n",
+        ("set",): "pqrun: nothing to set: give jobs and an option, or -j, or --pool\n  hint: all options: pqrun help set\n",
+        ("set", "x"): "pqrun: JOB: give an option that changes the jobs, such as --priority\n",
+        ("set", "--pool", "g=0"): "pqrun: --pool: out of range: `0` (write a number from 1 to 1,000,000)\n",
+        ("show", "--json", "--extract", "x", "--jsonl"): "pqrun: --jsonl: give --json or --jsonl, not both\n",
         ("nosuch",): "pqrun: no such command 'nosuch'",
     }  # fmt: skip
     for words, begin in told.items():
