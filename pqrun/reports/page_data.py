@@ -10,7 +10,6 @@ if few differ. A later record of the same job replaces an earlier one.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -350,7 +349,7 @@ def page_head(
     return {
         "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": numbers(ending.metrics),
         "code": ending.code, "live": ending.live, "began": run.wall(run.began),
-        "now": time.time() if ending.live else None, "host": os.uname().nodename,
+        "now": ending.now if ending.live else None, "host": os.uname().nodename,
         "cwd": run.cwd, "command": run.command, "stopped": stopped,
         "resume": command("resume", address) if address else None,
         "resumeFailed": command("resume", address, options="--failed") if address else None,

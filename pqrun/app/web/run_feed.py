@@ -188,7 +188,7 @@ class RunFeed:
         seen = view_run(self._view.run, self._folded, live=self._view.live)
         seen = seen if ahead is None else ahead.seen(seen)
         known = self._folded if ahead is None else ahead.journal.run
-        ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live)
+        ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live, seen.now)
         lanes = max(one.attempts.lanes.highest for one in (records, ahead and ahead.records) if one)
         # Read from the journal: a request to the run would be a turn of it, and a wait for its lock.
         paused = seen.live and known.paused

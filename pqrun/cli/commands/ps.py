@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, some
 from pqrun.cli.console import Cell, Column, Console, table
-from pqrun.cli.declarations import CommandSpec, switch
+from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
 from pqrun.cli.main import print_text
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import format_command
@@ -40,6 +40,8 @@ def ps(
     run: RunName = None,
 ) -> int:
     """List the unfinished jobs of a live run."""
+    if why is not None and (jobs or json or all or watch):
+        raise WrongUsage("prints why one job waits: give no other option or JOB", "--why")
     from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
     with ControlClient(run) as client:

@@ -69,6 +69,7 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
         ("run", "--only"): "pqrun: option '--only' requires an argument\n  hint: all options: pqrun help run\n",
         ("resume",): "pqrun: missing argument 'RUN'\n  hint: all options: pqrun help resume\n",
         ("help", "nosuch"): "pqrun: no such command 'nosuch'\n  hint: all commands: pqrun help\n",
+        ("ps", "--why", "a", "--json"): "pqrun: --why: prints why one job waits: give no other option or JOB\n",
         ("set",): "pqrun: nothing to set: give jobs and an option, or -j, or --pool\n  hint: all options: pqrun help set\n",
         ("set", "x"): "pqrun: JOB: give an option that changes the jobs, such as --priority\n",
         ("set", "--pool", "g=0"): "pqrun: --pool: out of range: `0` (write a number from 1 to 1,000,000)\n",
