@@ -159,9 +159,12 @@ def check(
 
 
 def init(
-    file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file")] = "jobs.yaml",
+    file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file; - prints it")] = "jobs.yaml",
 ) -> None:
     """Write a commented example of a job file, and its JSON Schema. Existing files are not overwritten."""
+    if file == "-":
+        print_text(EXAMPLE)
+        return
     schema_path = write_example(file)
     from pqrun.cli.console import Console
     from pqrun.core.text import command, escape_controls

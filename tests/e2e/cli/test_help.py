@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from pqrun.cli.commands import MODULES, find_command
+from pqrun.cli.commands.check_init_schema import EXAMPLE
 from pqrun.cli.fast_parser import read
 from pqrun.cli.short_help import DAILY
 from pqrun.core.text import command_words
@@ -83,6 +84,11 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
     coloured = pqrun("run", "--color", "always", "--tiemout").err
     assert "\x1b[1;31merror:\x1b[0m" in coloured and "\x1b[32m  hint:" in coloured
     assert "\x1b" not in pqrun("run", "--color", "never", "--tiemout", env={"FORCE_COLOR": "1"}).err
+
+
+def test_init_prints_the_example_where_a_dash_is_the_file(pqrun, tmp_path):
+    done = pqrun("init", "-")
+    assert (done.code, done.out, done.err, list(tmp_path.iterdir())) == (0, EXAMPLE, "", [])
 
 
 @pytest.mark.slow
