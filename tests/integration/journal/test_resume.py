@@ -319,6 +319,8 @@ def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
     assert sorted(job["run"] for job in result.document["jobs"]) == sorted(
         world.read("list").split("\n")[:-1]
     )
+    again = world.pqrun(*EDITED, "--resume", "latest", "-q")
+    assert (again.code, again.err) == (0, "")
 
 
 @pytest.mark.slow
