@@ -38,11 +38,13 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
     if options.output == "raw":
         for other in ("keep_order", "tag"):
             if said[other]:
-                raise UserError(f"--output raw can't be combined with {options.spelled(other)}")
+                raise UserError(
+                    f"{options.spelled('output')} raw can't be combined with {options.spelled(other)}"
+                )
     try:
         pools = tuple(pool(text) for text in options.pool or ())
     except ValueError as error:
-        raise UserError(f"--pool: {error}") from None
+        raise UserError(f"{options.spelled('pool')}: {error}") from None
     fields |= {
         "jobs": said["jobs"] or workers,
         "max_queue": said["max_queue"] or max_queue,
@@ -93,7 +95,7 @@ def given_of(options: FieldOptions) -> dict[str, Any]:
         try:
             given["shell"] = settled_shell(given["shell"])
         except ValueError as error:
-            raise UserError(f"--shell: {error}") from None
+            raise UserError(f"{options.spelled('shell')}: {error}") from None
     return given
 
 
