@@ -42,7 +42,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         put_half_made_aside(found)
     keeps_blocks = _reopen_blocks(record, found, remove=not settings.place.dry_run)
     restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
-    if restart.said:
+    if restart.said and not settings.output.quiet:
         StreamWriter(2, "standard error").note(restart.said)
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     source = first_input(found) if edited is None else edited

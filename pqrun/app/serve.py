@@ -52,23 +52,23 @@ def is_begun(directory: RunDirectory) -> bool:
     return True
 
 
-def check(settings: Settings) -> None:
-    """Raise `UserError` for options that a queue cannot have."""
+def check(settings: Settings, spelled: Callable[[str], str]) -> None:
+    """Raise `UserError` for options that a queue cannot have. `spelled` returns an option as the user wrote it."""
     for name in _NOT_FOR_A_QUEUE:
         if settings.value_of(name):
-            raise UserError(f"--{name.replace('_', '-')} can't be used with a queue, which has no end")
+            raise UserError(f"{spelled(name)} can't be used with a queue, which has no end")
     if settings.record.no_journal:
-        raise UserError("--no-journal can't be used with a queue, which is restored from its journal")
+        name = spelled("no_journal")
+        raise UserError(f"{name} can't be used with a queue, which is restored from its journal")
 
 
 def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     """Run the queue in `settings.record.run_dir` until it is stopped; return the exit code.
 
     With `detach`, return the exit code of the start. `keep`: the number of ended jobs whose record
-    and output are kept. Raises `UserError` for options that a queue cannot have.
+    and output are kept. The settings have passed `check`.
     """
     assert settings.record.run_dir is not None
-    check(settings)
     reset_signals()
     directory = RunDirectory(settings.record.run_dir)
     if settings.place.cwd is not None:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
 from pqrun.journal.run_directory import RunDirectory
+from pqrun.output.writer import StreamWriter
 
 COMMAND_TIMEOUT_SECONDS = 360.0
 _PLAIN = re.compile(r"[A-Za-z0-9/_.,:=+@-]+")
@@ -309,4 +310,7 @@ def _quoted(word: str) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"pqrun: {escape_controls(text)}\n")
+    out = StreamWriter(1, "standard output")
+    out.note(escape_controls(text))
+    if out.failure:
+        raise InternalFailure(out.failure)

@@ -9,6 +9,7 @@ options       The options of the commands that run or add jobs.
 settings      The conversion of options to `Settings`.
 console       stdout and stderr of the commands that print facts about runs.
 run_table     The tables of `runs` and `prune`.
+stdout        What commands print on stdout, whose reader may go away.
 messages      Error messages on stderr.
 short_help    `-h`, without loading typer.
 job_messages  The jobs of `add`, made of its options and files, and sent to a live run.

@@ -22,8 +22,10 @@ from pqrun.cli.declarations import (
     DeclaredArgument,
     DeclaredOption,
     HelpWanted,
+    ReadWords,
     WrongUsage,
 )
+from pqrun.cli.stdout import ignore_a_reader_that_goes_away, print_text
 from pqrun.core.errors import USAGE
 from pqrun.core.values import InvalidValue
 
@@ -57,6 +59,11 @@ class LazyGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of the help."""
         return list(MODULES)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        ignore_a_reader_that_goes_away()
+        super().format_help(ctx, formatter)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load and return the command with that name."""
@@ -120,12 +127,14 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:].rstrip(".")
+    """Return a sentence as the rest of a line. A name in capitals, such as `JOB:`, stays."""
+    first = text[:1].lower() if text[1:2].islower() else text[:1]
+    return first + text[1:].rstrip(".")
 
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"pqrun {__version__}")
+        print_text(f"pqrun {__version__}\n")
         raise typer.Exit
 
 
@@ -146,6 +155,10 @@ def _for_typer(command: CommandSpec) -> Any:
             words = args if command.rewrite is None else command.rewrite(args, command.options)
             return super().parse_args(ctx, words)
 
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            ignore_a_reader_that_goes_away()
+            super().format_help(ctx, formatter)
+
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     alone.command(
         command.name,
@@ -164,13 +177,17 @@ def _function(command: CommandSpec) -> Callable[..., None]:
     """Return a function whose signature tells typer the arguments and options of the command."""
 
     def wrapper(context: typer.Context, **given: Any) -> None:
+        sources = {name: context.get_parameter_source(name) for name in given}
+        told = {name: source.name for name, source in sources.items() if source is not None}
+        values = {name: value for name, value in given.items() if told.get(name) != "DEFAULT"}
+        by_variable = frozenset(name for name, source in told.items() if source == "ENVIRONMENT")
         try:
-            raise typer.Exit(command.call(given))
+            raise typer.Exit(command.call(ReadWords(values, by_variable)))
         except HelpWanted:
             typer.echo(context.get_help())
             raise typer.Exit(2) from None
         except WrongUsage as wrong:
-            raise typer.BadParameter(str(wrong), param_hint=wrong.hint) from None
+            raise UsageError(f"{wrong.hint}: {wrong}" if wrong.hint else str(wrong)) from None
 
     declared = {
         "context": (typer.Context, inspect.Parameter.empty),

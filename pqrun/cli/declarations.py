@@ -68,10 +68,18 @@ def options_of(settings: type[NamedTuple]) -> dict[str, DeclaredOption]:
     return found
 
 
+class ReadWords(NamedTuple):
+    """A command line as it was read: the values that it gives, by parameter, and which of them variables set."""
+
+    values: Mapping[str, Any]
+    by_variable: frozenset[str] = frozenset()
+
+
 class OptionGroup:
     """The options of a command line: an attribute for each, with its default if it was not given.
 
-    `settings`: groups of settings whose options are options of the command line, too.
+    `settings`: groups of settings whose options are options of the command line, too. `given`: the values that
+    were given, by name. `by_variable`: the names of those that variables set.
     """
 
     settings: ClassVar[tuple[type[NamedTuple], ...]] = ()
@@ -81,6 +89,8 @@ class OptionGroup:
         if unknown := given.keys() - declared.keys():
             raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
         vars(self).update({name: one.default for name, one in declared.items()}, **given)
+        self.given: Mapping[str, Any] = given
+        self.by_variable: frozenset[str] = frozenset()
 
     @classmethod
     @cache
@@ -99,7 +109,13 @@ class OptionGroup:
 
     def values(self) -> dict[str, Any]:
         """Return the values of all options."""
-        return dict(vars(self))
+        found = vars(self)
+        return {name: found[name] for name in self.declared()}
+
+    def spelled(self, name: str) -> str:
+        """Return the option as messages name it: by its variable, if that has set it."""
+        flag = self.declared()[name].flag
+        return str(flag.variable) if name in self.by_variable else flag.names[-1]
 
 
 class WrongUsage(Exception):
@@ -188,11 +204,13 @@ class CommandSpec:
         )
         return f"{self._epilog}\n\n[bold]Examples[/bold]{examples}\n"
 
-    def call(self, given: Mapping[str, Any]) -> int:
+    def call(self, found: ReadWords) -> int:
         """Run the command with these values of its arguments and options; return the exit code."""
-        values = dict(given)
+        values = dict(found.values)
         for name, group in self._declared.groups.items():
-            values[name] = group(**{one: values.pop(one) for one in group.declared() if one in values})
+            options = group(**{one: values.pop(one) for one in group.declared() if one in values})
+            options.by_variable = found.by_variable & options.given.keys()
+            values[name] = options
         return self.function(**values) or 0
 
 

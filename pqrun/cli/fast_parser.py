@@ -2,7 +2,7 @@
 """A plain command line, read with the declarations of its command alone.
 
 To load typer takes a third of the time of a short run. A command line that is not plain is left to
-typer: help, mistakes, completion, and variables that set options. A test compares both parsers.
+typer: help, mistakes and completion. A test compares both parsers.
 """
 
 from __future__ import annotations
@@ -18,34 +18,46 @@ from pqrun.cli.declarations import (
     DeclaredArgument,
     DeclaredOption,
     HelpWanted,
+    ReadWords,
     WrongUsage,
 )
 
 COMPLETES = "_PQRUN_COMPLETE"
+BOOLEANS = {
+    "1": True, "yes": True, "true": True, "on": True, "t": True, "y": True,
+    "0": False, "no": False, "false": False, "off": False, "f": False, "n": False, "": False,
+}  # fmt: skip
+"""What a variable says about an option without a value, as typer reads it."""
 
 
 def run_if_plain(name: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
     """Run the command and return its exit code; return None if the command line is not plain."""
     command = find_command(name)
-    if command is None or (values := read(command, words, environment)) is None:
+    if command is None or (found := read(command, words, environment)) is None:
         return None
     try:
-        return command.call(values)
+        return command.call(found)
     except (WrongUsage, HelpWanted):
         return None
 
 
-def read(command: CommandSpec, words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the values of arguments and options by parameter, or None if the words are not plain."""
-    options = command.options
-    variables = {one.flag.variable or COMPLETES for one in options.values()} | {COMPLETES}
-    if not variables.isdisjoint(environment):
+def read(command: CommandSpec, words: Sequence[str], environment: Mapping[str, str]) -> ReadWords | None:
+    """Return what the words and the variables give, or None if the words are not plain."""
+    if COMPLETES in environment:
         return None
+    options = command.options
     rewritten = list(words) if command.rewrite is None else command.rewrite(list(words), options)
     try:
         arguments, given = _sorted_out(iter(rewritten), options, mixed=command.mixed)
         values = {name: _value(options[name], found) for name, found in given.items()}
-        return {**_placed(arguments, command.arguments), **values}
+        by_variable = {
+            name: _value_of_variable(one, text)
+            for name, one in options.items()
+            # An empty variable counts as one that is not set.
+            if one.flag.variable and name not in given and (text := environment.get(one.flag.variable))
+        }
+        placed = _placed(arguments, command.arguments)
+        return ReadWords({**placed, **values, **by_variable}, frozenset(by_variable))
     except (LookupError, ValueError):
         return None
 
@@ -122,6 +134,12 @@ def _value(one: DeclaredOption, found: list[str]) -> Any:
     if one.is_repeated:
         return found
     return found[-1] if one.flag.read is None else one.flag.read(found[-1])
+
+
+def _value_of_variable(one: DeclaredOption, text: str) -> Any:
+    if one.is_switch:
+        return BOOLEANS[text.strip().lower()]
+    return _value(one, text.split() if one.is_repeated else [text])
 
 
 def is_terminal(fd: int) -> bool:

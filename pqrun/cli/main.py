@@ -45,7 +45,7 @@ def entry() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        code = code or 1  # the reader has closed the pipe
+        pass  # the reader has closed the pipe
     except (OSError, ValueError) as error:
         code = code or _not_written(error)
     os._exit(code)
@@ -96,8 +96,9 @@ def _run() -> int:
     words = sys.argv[1:]
     if words in (["--version"], ["-V"]):
         from pqrun import __version__
+        from pqrun.cli.stdout import print_text
 
-        sys.stdout.write(f"pqrun {__version__}\n")
+        print_text(f"pqrun {__version__}\n")
         return OK
     if words[1:2] == ["-h"] or words[:1] == ["-h"] or not (words or "_PQRUN_COMPLETE" in os.environ):
         from pqrun.cli.short_help import print_if_asked

@@ -91,9 +91,10 @@ def fields_given(options: FieldOptions) -> Iterator[tuple[FieldSpec, FieldOption
             try:
                 value = (found.read or field.type.parse)(value)
             except ValueError as error:
-                raise UserError(f"{found.names[-1]}: {error}") from None
-        if (other := seen.setdefault(field.name, found.names[-1])) != found.names[-1]:
-            raise UserError(f"{other} and {found.names[-1]}: give only one of them")
+                raise UserError(f"{options.spelled(found.attribute)}: {error}") from None
+        name = options.spelled(found.attribute)
+        if (other := seen.setdefault(field.name, name)) != name:
+            raise UserError(f"{other} and {name}: give only one of them")
         yield field, found, value
 
 

@@ -13,7 +13,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.job_fields import put
 from pqrun.core.settings import GROUP_OF, REPORT_FILES, Settings
-from pqrun.core.text import line_of
+from pqrun.core.text import command, line_of
 
 NOT_RECORDED = (
     "dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci", "format", "null", "resume",
@@ -30,13 +30,21 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
     if limit is not None:
         given.setdefault("timeout", limit)
     if options.fail_fast and said["halt"]:
-        raise UserError("--fail-fast and --halt: give only one of them (--fail-fast is --halt now,fail=1)")
-    if options.output == "raw" and (said["keep_order"] or said["tag"]):
-        raise UserError("--output raw can't be combined with --keep-order or --tag")
+        both = f"{options.spelled('fail_fast')} and {options.spelled('halt')}"
+        raise UserError(f"{both}: give only one of them (--fail-fast is --halt now,fail=1)")
+    if said["no_journal"] and said["run_dir"] is not None:
+        both = f"{options.spelled('no_journal')} and {options.spelled('run_dir')}"
+        raise UserError(f"{both}: give only one of them (--run-dir DIR is where the journal is kept)")
+    if options.output == "raw":
+        for other in ("keep_order", "tag"):
+            if said[other]:
+                raise UserError(
+                    f"{options.spelled('output')} raw can't be combined with {options.spelled(other)}"
+                )
     try:
         pools = tuple(pool(text) for text in options.pool or ())
     except ValueError as error:
-        raise UserError(f"--pool: {error}") from None
+        raise UserError(f"{options.spelled('pool')}: {error}") from None
     fields |= {
         "jobs": said["jobs"] or workers,
         "max_queue": said["max_queue"] or max_queue,
@@ -87,7 +95,7 @@ def given_of(options: FieldOptions) -> dict[str, Any]:
         try:
             given["shell"] = settled_shell(given["shell"])
         except ValueError as error:
-            raise UserError(f"--shell: {error}") from None
+            raise UserError(f"{options.spelled('shell')}: {error}") from None
     return given
 
 
@@ -123,6 +131,29 @@ def recalled(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def refuse_another_record(name: str, options: RunOptions) -> None:
+    """Raise `UserError` for options that would keep the record of the resumed run elsewhere, or not at all."""
+    refused, cure = "", ""
+    if options.values()["no_journal"]:
+        refused, cure = "no_journal", "leave it out: begin a new run to keep no journal"
+    elif (directory := options.values()["run_dir"]) is not None:
+        from pqrun.journal.run_directory import RunDirectory, find_run
+
+        other = RunDirectory(directory)
+        if other.has_journal():
+            if os.path.samefile(other.path, find_run(name).path):
+                return
+            cure = f"to continue the run that is there: {command('resume', directory)}"
+        refused = "run_dir"
+    if refused:
+        if refused in options.by_variable:
+            cure = f"leave it out: env -u {options.spelled(refused)} pqrun …"
+        raise UserError(
+            f"{options.spelled(refused)} can't be used with `resume`, which continues the run's own journal\n"
+            f"  hint: {cure or 'leave it out: the run stays in its directory'}"
+        )
+
+
 def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Settings:
     """Return the settings of a recorded run, replaced by the options of this command line.
 
@@ -138,11 +169,11 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
     for option in (*REPORT_FILES, "results"):
         if before.get(option, "-") != "-":
             before[option] = os.path.join(header["cwd"], before[option])
-    now = _changed(options)
+    now = options.given
     for option in ("only", "skip", "shard"):
-        if option in now and now[option] != before.get(option):
+        if now.get(option) and now[option] != before.get(option):
             raise UserError(
-                f"--{option} can't be used with `resume`, which runs all jobs that are left of the run\n"
+                f"{options.spelled(option)} can't be used with `resume`, which runs all jobs that are left of the run\n"
                 f"  hint: choose the jobs of a run when you begin it: pqrun run FILE --{option} …"
             )
     if "preset" in now:

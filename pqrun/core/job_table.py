@@ -8,14 +8,17 @@ run reads this table, so only the table knows what an event undoes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, LostExit, NotStarted, Outcome, is_gone
 from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING, FullRow, JobRow
 from pqrun.core.metrics import Throughput
 from pqrun.core.text import host_name
+
+if TYPE_CHECKING:
+    from pqrun.core.past import LeftJob
 
 _NO_EXIT = (NotStarted, LostExit)
 
@@ -123,13 +126,14 @@ class JobTable:
         """Return the seconds of the longest chain of needs, if each job takes the average."""
         if not (average and self.states[PENDING]):
             return 0.0
-        from pqrun.core.past import MAX_CHAINED_JOBS, chain_of_rows
+        from pqrun.core.past import chain_of, left_job
 
-        if self.unfinished > MAX_CHAINED_JOBS:
-            return 0.0
-        return chain_of_rows(
-            (row for row in list(self.rows.values()) if row.state in self.states), average, now
-        )
+        def left() -> Iterator[LeftJob]:
+            for row in list(self.rows.values()):
+                if row.state in self.states:
+                    yield left_job(row)
+
+        return chain_of(left(), self.unfinished, average=average, now=now)
 
     def all_rows(self) -> list[JobRow]:
         """Return the rows in the order of their numbers."""

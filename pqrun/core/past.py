@@ -160,9 +160,10 @@ def expected_seconds(
         read += 1
         before = past.known(row.spec)
         known += before is not None
-        seconds = _rest(row, usual if before is None else before, now)
-        total += seconds * row.spec.slots
-        each[row.spec.id] = seconds = _wait(row, now) + seconds
+        seconds = usual if before is None else before
+        job = left_job(row)
+        total += job.rest(seconds, now) * row.spec.slots
+        each[row.spec.id] = seconds = job.seconds_left(seconds, now)
         longest = max(longest, seconds)
         if row.spec.needs:
             needs[row.spec.id] = row.spec.needs
@@ -172,24 +173,41 @@ def expected_seconds(
     return max(total / workers, longest, longest_chain(each, needs)) or None
 
 
-def _rest(row: JobRow, seconds: float, now: float) -> float:
-    """Return the rest of the seconds that a job takes."""
-    if row.state != RUNNING or row.started is None:
-        return seconds
-    return max(0.0, seconds - (now - row.started))
+class LeftJob(NamedTuple):
+    """An unfinished job. `started`: when its attempt began. `until`: when a waiting job is ready. Times in seconds."""
+
+    id: str
+    state: str
+    started: float | None
+    until: float
+    needs: Sequence[Need]
+
+    def rest(self, seconds: float, now: float) -> float:
+        """Return the rest of the seconds that the job takes; 0 if it runs longer."""
+        if self.state != RUNNING or self.started is None:
+            return seconds
+        return max(0.0, seconds - (now - self.started))
+
+    def seconds_left(self, seconds: float, now: float) -> float:
+        """Return when the job has ended, from now on: it takes these seconds after its wait."""
+        wait = max(0.0, self.until - now) if self.state == WAITING else 0.0
+        return wait + self.rest(seconds, now)
 
 
-def _wait(row: JobRow, now: float) -> float:
-    return max(0.0, row.until - now) if row.state == WAITING else 0.0
+def left_job(row: JobRow) -> LeftJob:
+    """Return an unfinished job of a run."""
+    return LeftJob(row.spec.id, row.state, row.started, row.until, row.spec.needs)
 
 
-def chain_of_rows(rows: Iterable[JobRow], average: float, now: float) -> float:
-    """Return the seconds of the longest chain of needs, if each of these unfinished jobs takes the average."""
+def chain_of(jobs: Iterable[LeftJob], count: int, *, average: float, now: float) -> float:
+    """Return the seconds of the longest chain of needs, if each of these `count` unfinished jobs takes the average."""
+    if not average or count > MAX_CHAINED_JOBS:
+        return 0.0
     each, needs = {}, {}
-    for row in rows:
-        each[row.spec.id] = _wait(row, now) + _rest(row, average, now)
-        if row.spec.needs:
-            needs[row.spec.id] = row.spec.needs
+    for job in jobs:
+        each[job.id] = job.seconds_left(average, now)
+        if job.needs:
+            needs[job.id] = job.needs
     return longest_chain(each, needs)
 
 

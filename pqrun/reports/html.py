@@ -6,7 +6,6 @@ Records of jobs and attempts wait in a spool during the run. The files of the pa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,7 +119,6 @@ class HtmlReport(Report):
 
     def _head(self, ending: Ending) -> dict[str, Any]:
         head = page_head(
-            self._run, ending, now=time.time() if ending.live else None,
-            lanes=self._attempts.lanes.highest, dropped=self._dropped, stopped=self._table.stopped,
+            self._run, ending, lanes=self._attempts.lanes.highest, dropped=self._dropped, stopped=self._table.stopped,
         )  # fmt: skip
         return {**head, "fewJobs": FEW_JOBS}

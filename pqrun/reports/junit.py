@@ -7,6 +7,7 @@ The cases wait in a spool, because the totals stand before them in the file.
 from __future__ import annotations
 
 import os
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ MAX_RETRY_BYTES = 4 * 1024
 MAX_FILE_BYTES = 20 * 1024 * 1024  # GitLab refuses more than 30 MB: later cases keep 1 KiB of output
 REDUCED_CASE_BYTES = 1024
 MAX_RETRIES_SHOWN = 10
+_NOT_XML = re.compile("[^\t\n\r -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""The characters that XML 1.0 forbids, and those that terminals obey."""
 PASSED, FAILURE, ERROR, SKIPPED = 1, 2, 3, 4
 KINDS = {
     "ok": PASSED, "flaky": PASSED, "failed": FAILURE, "error": ERROR,
@@ -78,7 +81,7 @@ class JUnitReport(CaseReport):
 
     def _added(self, event: ev.JobAdded, row: JobRow) -> None:
         """Reserve the name of a job, so that names do not depend on the order of ends."""
-        self._is_free(_suite_of(row.spec), case_name_for(row.spec), event.seq)
+        self._is_free(_suite_of(row.spec), _case_name(row.spec), event.seq)
 
     def _drop(self, event: ev.JobDropped, _: JobRow | None) -> None:
         self._dropped.add(event.seq)
@@ -120,7 +123,7 @@ class JUnitReport(CaseReport):
 
     def _name(self, suite: str, row: JobRow) -> str:
         """Return a name that is unique in its suite, because readers drop a second case of one name."""
-        name = case_name_for(row.spec)
+        name = _case_name(row.spec)
         while not self._is_free(suite, name, row.seq):
             name = f"{name} #{row.seq}"
         return name
@@ -219,6 +222,12 @@ def _totals(texts: SpooledTexts, jobs: Sequence[int]) -> dict[str, str]:
 
 def _opening(element: ET.Element) -> bytes:
     return ET.tostring(element).replace(b" />", b">") + b"\n"
+
+
+def _case_name(spec: JobSpec) -> str:
+    """Return the name of a job's case: a given id as it is, with its blanks, because readers look for that id."""
+    # An attribute may have tabs and line ends: ElementTree writes them as character references.
+    return _NOT_XML.sub("\ufffd", spec.id) if spec.named else case_name_for(spec)
 
 
 def _suite_of(spec: JobSpec) -> str:

@@ -341,15 +341,15 @@ def logs_of(run: RunInfo) -> Logs:
 
 
 def page_head(
-    run: RunInfo, ending: Ending, *, now: float | None, lanes: int, dropped: Sequence[int], stopped: str
+    run: RunInfo, ending: Ending, *, lanes: int, dropped: Sequence[int], stopped: str
 ) -> dict[str, Any]:
-    """Return the facts about the run as a whole for the page. `now`: the time of a live run, on the wall clock."""
+    """Return the facts about the run as a whole for the page."""
     directory = run.directory
     address = "" if directory is None else RunDirectory(directory).address
     return {
         "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": ending.metrics.rounded(),
         "code": ending.code, "live": ending.live, "began": run.wall(run.began),
-        "now": now, "host": os.uname().nodename,
+        "now": ending.now if ending.live else None, "host": os.uname().nodename,
         "cwd": run.cwd, "command": run.command, "stopped": stopped,
         "resume": command("resume", address) if address else None,
         "resumeFailed": command("resume", address, options="--failed") if address else None,

@@ -56,13 +56,15 @@ class RunInfo(NamedTuple):
 class Ending(NamedTuple):
     """The facts that are known when a run has ended, or so far if it is `live`.
 
-    `code`: the exit code. `run` and `metrics` are those of the final document.
+    `code`: the exit code. `run` and `metrics` are those of the final document. `now`: the wall clock of the facts
+    of a live run.
     """
 
     code: int
     metrics: Metrics
     run: dict[str, Any]
     live: bool = False
+    now: float | None = None
 
 
 class Report(Observer):

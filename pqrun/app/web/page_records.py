@@ -144,7 +144,7 @@ class PageRecords:
 class PageAhead:
     """The content of a page while its feed is behind: the run's own numbers, and at once the rows of some jobs.
 
-    `numbers`: the newest that the run has told, None so far.
+    `numbers`: the newest that the run has told, None so far. Times are seconds of the wall clock.
     """
 
     def __init__(self, journal: JournalAhead, records: PageRecords, now: float) -> None:

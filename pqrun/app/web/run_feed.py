@@ -151,11 +151,11 @@ class RunFeed:
         ahead = [] if self._ahead is None else [self._ahead.records]
         return ([] if self._records is None else [self._records]) + ahead
 
-    def _new_ahead(self, records: PageRecords) -> PageAhead:
+    def _new_ahead(self, records: PageRecords, now: float) -> PageAhead:
         records.write_ended()  # from here on, failures are found by looking ahead
         journal = JournalAhead(self._view.run.journal, self._position.offset, self._folded, self._output)
         rows, lanes = journal.run.table.rows, records.attempts.lanes
-        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes), time.time())
+        return PageAhead(journal, PageRecords(records.run, rows, self.file, lanes), now)
 
     def _write(self, *, asks: bool) -> None:
         """Write the records of all jobs, or while the feed is behind those that are wanted at once.
@@ -165,7 +165,7 @@ class RunFeed:
         records, live = self._page_records(), self._view.live
         if self._behind:
             if self._ahead is None:
-                self._ahead = self._new_ahead(records)
+                self._ahead = self._new_ahead(records, time.time())
             numbers = self._view.numbers() if asks else None
             self._ahead.look(self._position.offset, numbers, time.time())
             return
@@ -187,7 +187,7 @@ class RunFeed:
         seen = view_run(self._view.run, self._folded, live=self._view.live)
         seen = seen if ahead is None else ahead.seen(seen)
         known = self._folded if ahead is None else ahead.journal.run
-        ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live)
+        ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live, seen.now)
         lanes = max(one.attempts.lanes.highest for one in self._all_records())
         # Read from the journal: a request to the run would be a turn of it, and a wait for its lock.
         paused = seen.live and known.paused
@@ -195,7 +195,6 @@ class RunFeed:
         head = page_head(
             records.run,
             ending,
-            now=seen.now if seen.live else None,
             lanes=lanes,
             dropped=records.dropped,
             stopped=known.table.stopped,

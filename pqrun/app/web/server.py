@@ -19,6 +19,7 @@ from pqrun.app.web.feeds import RunFeeds
 from pqrun.app.web.site import make_site
 from pqrun.core.errors import InternalFailure
 from pqrun.journal.run_directory import make_state_directory, state_directory
+from pqrun.output.writer import StreamWriter
 
 NICENESS = 10
 STUCK_TIMEOUT_SECONDS = 60
@@ -56,9 +57,9 @@ def serve_web(host: str, port: int, *, read_only: bool, opens: bool) -> int:
                 if read_only
                 else "see and change this user's runs, and so run commands"
             )
-            sys.stderr.write(
-                f"pqrun: other machines can reach {host}: whoever has the address can {what}, "
-                "and it is sent without encryption\n"
+            StreamWriter(2, "standard error").note(
+                f"other machines can reach {host}: whoever has the address can {what}, "
+                "and it is sent without encryption"
             )
         if opens:
             _open_in_browser(address, at_end)
@@ -137,7 +138,7 @@ def _open_in_browser(address: str, at_end: contextlib.ExitStack) -> None:
             f'<!DOCTYPE html><title>pqrun</title><meta http-equiv="refresh" content="0;url={address}">\n'
         )
     if not webbrowser.open(f"file://{path}"):
-        sys.stderr.write("pqrun: no browser was found: open the address yourself\n")
+        StreamWriter(2, "standard error").note("no browser was found: open the address yourself")
 
 
 def _remove(path: str) -> None:

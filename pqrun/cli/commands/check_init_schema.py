@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pqrun.cli.commands.live_run import print_text
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
+from pqrun.cli.stdout import print_text
 from pqrun.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,10 +87,9 @@ def check_files(paths: Sequence[str]) -> int:
         shown = [line for error in errors for line in error.shown(layout)]
         write_lines([*shown, *closing(errors, layout)], escape=False)
         return 2
-    for warning in warnings:
-        sys.stderr.write(f"{warning}\n")
+    write_lines(warnings, escape=False)
     names = ", ".join("stdin" if path == "-" else printable(path) for path in paths)
-    sys.stdout.write(f"{names}: {count} job{'' if count == 1 else 's'}, no problems\n")
+    print_text(f"{names}: {count} job{'' if count == 1 else 's'}, no problems\n")
     return 0
 
 
@@ -161,9 +159,12 @@ def check(
 
 
 def init(
-    file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file")] = "jobs.yaml",
+    file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file; - prints it")] = "jobs.yaml",
 ) -> None:
     """Write a commented example of a job file, and its JSON Schema. Existing files are not overwritten."""
+    if file == "-":
+        print_text(EXAMPLE)
+        return
     schema_path = write_example(file)
     from pqrun.cli.console import Console
     from pqrun.core.text import command, escape_controls

@@ -3,7 +3,7 @@
 
 from typing import Annotated
 
-from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec
 
 
 def help_(
@@ -12,10 +12,6 @@ def help_(
     ] = None,
 ) -> int:
     """Print all options of a command, or all commands."""
-    from pqrun.cli.commands import MODULES
-
-    if command is not None and command not in MODULES:
-        raise WrongUsage(f"no such command: `{command}`", "COMMAND")
     from pqrun.cli.app import run_with_typer
 
     return run_with_typer(["--help"] if command is None else [command, "--help"])

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pqrun.cli.declarations import ArgumentSpec
+from pqrun.cli.stdout import print_text
 from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.text import escape_controls
 
@@ -30,15 +31,6 @@ def print_ids(ids: Iterable[str]) -> None:
     """Print ids, one on each line: unchanged for a program, without control characters on a terminal."""
     screen = sys.stdout.isatty()
     print_text("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
-
-
-def print_text(text: str) -> None:
-    """Print to stdout. Exit with 1, and without a message, if its reader has closed the pipe."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise SystemExit(1) from None
 
 
 def note(text: str) -> None:

@@ -7,9 +7,10 @@ import time
 from collections import Counter
 from typing import Annotated, Any
 
-from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, some
 from pqrun.cli.console import Cell, Column, Console, table
-from pqrun.cli.declarations import CommandSpec, switch
+from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
+from pqrun.cli.stdout import print_text
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import format_command
 from pqrun.core.layout import cut
@@ -39,6 +40,8 @@ def ps(
     run: RunName = None,
 ) -> int:
     """List the unfinished jobs of a live run."""
+    if why is not None and (jobs or json or all or watch):
+        raise WrongUsage("prints why one job waits: give no other option or JOB", "--why")
     from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
     with ControlClient(run) as client:
@@ -62,8 +65,7 @@ def ps(
                     raise
                 return 0  # the run has ended while it was watched
             clear = "\x1b[H\x1b[2J" if watch and not json and page.is_terminal else ""
-            print_text(f"{clear}{text}\n")
-            if not watch:
+            if not print_text(f"{clear}{text}\n") or not watch:
                 break
             first = False
             time.sleep(1.0)

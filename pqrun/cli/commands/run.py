@@ -72,8 +72,10 @@ def run(
     if options.resume is not None and not files:
         raise WrongUsage("name the edited file as well, or use `pqrun resume`", "--resume")
     from pqrun.app.run import run as run_jobs
-    from pqrun.cli.settings import settings_of
+    from pqrun.cli.settings import refuse_another_record, settings_of
 
+    if options.resume is not None:
+        refuse_another_record(options.resume, options)
     return run_jobs(settings_of(options, files=tuple(files or ())))
 
 
@@ -85,8 +87,9 @@ def resume(
 ) -> int:
     """Continue a run. Options you don't give keep their first values."""
     from pqrun.app.run import run as run_jobs
-    from pqrun.cli.settings import resumed_settings
+    from pqrun.cli.settings import refuse_another_record, resumed_settings
 
+    refuse_another_record(name, options)
     return run_jobs(resumed_settings(name, options, failed=failed))
 
 

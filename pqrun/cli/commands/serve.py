@@ -5,14 +5,18 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
+from pqrun.cli.commands.live_run import note
 from pqrun.cli.declarations import CommandSpec, OptionGroup, WrongUsage
-from pqrun.cli.options import RunOptions
+from pqrun.cli.options import JobOptions, RunOptions
+from pqrun.cli.stdout import print_text
 from pqrun.core.option_spec import RECORD, OptionSpec
+from pqrun.core.text import escape_controls
 from pqrun.core.values import whole_number
 
 if TYPE_CHECKING:
     from pqrun.app.service_unit import ServiceDescription
     from pqrun.core.settings import Settings
+    from pqrun.journal.run_directory import RunDirectory
 
 NOT_FOR_A_UNIT = ("--install", "--print-unit")
 
@@ -67,21 +71,42 @@ def serve(*, queue: QueueOptions, options: RunOptions) -> int:
         return uninstall_service(queue.name)
     begun = is_begun(path)
     settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
+    check(settings, options.spelled)
     if (queue.detach or for_a_unit) and "output" not in settings.record.recorded:
         # No terminal shows the output; the run directory keeps it.
         settings = settings.with_values({"output": "none"})
     settings = settings.with_values({"resume": None, "serve": queue.name, "run_dir": path.path})
+    if begun and not (queue.print_unit or settings.output.quiet or path.holder()):
+        _tell_what_stays(path, options)
     if for_a_unit:
         from pqrun.app.service_unit import install as install_service
         from pqrun.app.service_unit import service_of
 
-        check(settings)
         described = _described(queue.name, settings)
         if queue.install:
             return install_service(described, path)
-        sys.stdout.write(service_of(queue.name).text(described))
+        print_text(service_of(queue.name).text(described))
         return 0
     return serve_queue(settings, detach=queue.detach, keep=queue.keep)
+
+
+def _tell_what_stays(path: "RunDirectory", options: RunOptions) -> None:
+    """Print which options of this command line don't hold for all jobs of the queue, and which earlier ones stay."""
+    from pqrun.cli.settings import recorded
+    from pqrun.journal.reader import JournalReader
+
+    header = JournalReader(path.journal).first()
+    before, now = header.get("options", {}), recorded(options)
+    changed = [name for name in JobOptions.declared() if name in now and now[name] != before.get(name)]
+    if changed:
+        names = ", ".join(map(options.spelled, changed))
+        note(
+            f"{names}: for jobs added from now on; `pqrun set JOB…` changes those that are in the queue already"
+        )
+    kept = [name for name in options.declared() if name in before and name not in options.given]
+    if kept and options.given:
+        first = escape_controls(header.get("command", ""))
+        note(f"kept from the queue's first start: {', '.join(map(options.spelled, kept))} (`{first}`)")
 
 
 def _described(name: str, settings: "Settings") -> "ServiceDescription":

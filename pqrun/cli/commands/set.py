@@ -74,7 +74,7 @@ def set_(
     try:
         pools = [read_pool(text) for text in pool or ()]
     except ValueError as error:
-        raise WrongUsage(str(error)) from None
+        raise WrongUsage(str(error), "--pool") from None
     with ControlClient(run) as client:
         if at_once is not None:
             _set_workers(client, jobs or (), at_once)

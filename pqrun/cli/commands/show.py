@@ -325,7 +325,7 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         lambda at: at, run.path, found.header["cwd"], found.header.get("command", ""),
     )  # fmt: skip
     wanted = ReportSettings(**options.values())
-    ending = Ending(seen.code, seen.metrics, facts_of(seen), live)
+    ending = Ending(seen.code, seen.metrics, facts_of(seen), live, seen.now)
     if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:
             StreamWriter(2, "standard error").note(failure)

@@ -148,7 +148,14 @@ def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
     added = scheduler.backlog.added
     if added + len(specs) > scheduler.max_queue:
         full = f"the queue is full ({added} of {scheduler.max_queue})"
-        raise Rejected(full if len(specs) == 1 else f"{full}: no room for {len(specs)} jobs", FULL)
+        if len(specs) > 1:
+            full += f": no room for {len(specs)} jobs"
+        elif specs[0].not_before is not None:
+            # Its place is free again at once, but else `--in 1ms` would get round the limit.
+            full += (
+                ": a job that waits for its time needs room, too, to be added (`add --wait` waits for room)"
+            )
+        raise Rejected(full, FULL)
 
 
 def _in_steps(specs: list[JobSpec], scheduler: Scheduler, now: float, by: str) -> IncrementalAnswer:

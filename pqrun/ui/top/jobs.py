@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pqrun.core.job import Need
 from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, UNFINISHED, WAITING
-from pqrun.core.past import MAX_CHAINED_JOBS, longest_chain
+from pqrun.core.past import LeftJob, chain_of
 
 CHANGEABLE = (WAITING, QUEUED, PENDING, HELD)
 BAD = ("failed", "timeout")
@@ -61,12 +61,6 @@ class ListedJob(NamedTuple):
     def unfinished(self) -> bool:
         """Whether the job has not ended, so that it can be changed."""
         return self.state in UNFINISHED
-
-    def seconds_left(self, now: float, average: float) -> float:
-        """Return how long a job still takes that takes the average; 0 if it runs longer."""
-        if self.state == "running":
-            return max(0.0, average - (self.seconds(now) or 0.0))
-        return average + ((self.seconds(now) or 0.0) if self.state == "waiting" else 0.0)
 
     def seconds(self, now: float) -> float | None:
         """Return how long the job has run, has been in the queue, or will wait for its retry, in seconds."""
@@ -179,14 +173,15 @@ class JobList:
 
     def longest_chain(self, now: float, average: float) -> float:
         """Return the seconds of the longest chain of needs, if each job takes the average."""
-        left = sum(self.counts[state] for state in UNFINISHED)
-        if not self.counts["pending"] or left > MAX_CHAINED_JOBS:
+        if not self.counts["pending"]:
             return 0.0
-        jobs = [job for job in self.all.values() if job.unfinished]
-        return longest_chain(
-            {job.id: job.seconds_left(now, average) for job in jobs},
-            {job.id: job.needs for job in jobs if job.needs},
-        )
+        count = sum(self.counts[state] for state in UNFINISHED)
+        return chain_of(self._left(), count, average=average, now=now)
+
+    def _left(self) -> Iterator[LeftJob]:
+        for job in self.all.values():
+            if job.unfinished:
+                yield LeftJob(job.id, job.state, job.began, job.due or 0.0, job.needs)
 
     def row_of(self, seq: int) -> int | None:
         """Return the row of a job, or None if it is not listed."""

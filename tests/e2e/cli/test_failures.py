@@ -216,11 +216,43 @@ def test_the_deadline_holds_for_a_run_that_is_being_drained_too(run):
     assert done.code == 1 and "deadline" in done.err
 
 
-def test_a_command_whose_reader_is_gone_exits_with_1_and_without_a_message():
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "-h",
+        "--version",
+        "help run",
+        "run --help",
+        "run -h",
+        "schema",
+        "check list",
+        "serve --print-unit",
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["1", ""], ids=["unbuffered", "buffered"])
+def test_a_reader_that_is_gone_changes_no_exit_code_and_gets_no_message(words, unbuffered, tmp_path):
+    (tmp_path / "list").write_text("true\n")
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "pqrun", "schema"], stdout=writer, stderr=subprocess.PIPE, check=False
+        [sys.executable, "-m", "pqrun", *words.split()],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered, "PQRUN_STATE_DIR": str(tmp_path / "state")},
+        check=False,
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["--help", "run --help", "schema", "--version"])
+def test_a_full_disk_under_stdout_is_told(words):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pqrun", *words.split()], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    told = b"pqrun: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (4, told)

@@ -59,5 +59,42 @@ def test_a_resumed_run_does_not_ignore_a_choice_of_jobs(pqrun, tmp_path):
             2, f"pqrun: {words[0]} can't be used with `resume`, which runs all jobs that are left of the run"
         )  # fmt: skip
     assert (tmp_path / "ran").read_text() == "a\n"
+    named = pqrun("resume", "latest", "--failed", env={"PQRUN_ONLY": "b"})
+    assert (named.code, named.err.startswith("pqrun: PQRUN_ONLY can't be used with `resume`")) == (2, True)
     assert pqrun("resume", "latest", "--failed", "-q", env={"PQRUN_ONLY": "a"}).code == 1
     assert (tmp_path / "ran").read_text() == "a\na\n"
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_its_record_where_it_is(pqrun, tmp_path):
+    (tmp_path / "list").write_text("false\n")
+    for words in ((), ("--run-dir", "own"), ("--run-dir", "other")):
+        assert pqrun("run", "-q", "list", *words).code == 1
+    journal = tmp_path / "own" / "journal.jsonl"
+    recorded = journal.read_bytes()
+    no_journal = "  hint: leave it out: begin a new run to keep no journal\n"
+    stays = "  hint: leave it out: the run stays in its directory\n"
+    for words, env, name, hint in (
+        (["resume", "own", "--no-journal"], {}, "--no-journal", no_journal),
+        (["run", "list", "--resume", "own", "--no-journal"], {}, "--no-journal", no_journal),
+        (["resume", "own", "--run-dir", "new"], {}, "--run-dir", stays),
+        (["resume", "own", "--run-dir=other"], {}, "--run-dir", "  hint: to continue the run that is there: pqrun resume other\n"),
+        (["resume", "own"], {"PQRUN_NO_JOURNAL": "1"}, "PQRUN_NO_JOURNAL", "  hint: leave it out: env -u PQRUN_NO_JOURNAL pqrun …\n"),
+        (["resume", "own"], {"PQRUN_RUN_DIR": "other"}, "PQRUN_RUN_DIR", "  hint: leave it out: env -u PQRUN_RUN_DIR pqrun …\n"),
+    ):  # fmt: skip
+        done = pqrun(*words, env=env)
+        told = f"pqrun: {name} can't be used with `resume`, which continues the run's own journal\n{hint}"
+        assert (done.code, done.err) == (2, told), words
+    assert journal.read_bytes() == recorded and not (tmp_path / "new").exists()
+    for words, env in ((["--run-dir", "own/"], {}), ([], {"PQRUN_RUN_DIR": "own", "PQRUN_NO_JOURNAL": "0"})):
+        assert pqrun("resume", "own", "--failed", "-q", *words, env=env).code == 1, words
+    assert len(journal.read_bytes()) > len(recorded)
+
+
+def test_a_journal_is_not_left_out_and_put_somewhere_at_once(run, tmp_path):
+    both = "give only one of them (--run-dir DIR is where the journal is kept)\n"
+    done = run("--no-journal", "--run-dir", "kept", lines=["true"])
+    assert (done.code, done.err) == (2, f"pqrun: --no-journal and --run-dir: {both}")
+    done = run("--run-dir", "kept", lines=["true"], env={"PQRUN_NO_JOURNAL": "yes"})
+    assert (done.code, done.err) == (2, f"pqrun: PQRUN_NO_JOURNAL and --run-dir: {both}")
+    assert not (tmp_path / "kept").exists()

@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from pqrun.cli.commands import MODULES, find_command
+from pqrun.cli.commands.check_init_schema import EXAMPLE
 from pqrun.cli.fast_parser import read
 from pqrun.cli.short_help import DAILY
 from pqrun.core.text import command_words
@@ -68,7 +69,12 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
         ("run", "--timeout", "soon"): "pqrun: --timeout: not a duration: `soon`\n  hint: write seconds",
         ("run", "--only"): "pqrun: option '--only' requires an argument\n  hint: all options: pqrun help run\n",
         ("resume",): "pqrun: missing argument 'RUN'\n  hint: all options: pqrun help resume\n",
-        ("help", "nosuch"): "pqrun: invalid value for COMMAND: no such command: `nosuch`\n",
+        ("help", "nosuch"): "pqrun: no such command 'nosuch'\n  hint: all commands: pqrun help\n",
+        ("ps", "--why", "a", "--json"): "pqrun: --why: prints why one job waits: give no other option or JOB\n",
+        ("set",): "pqrun: nothing to set: give jobs and an option, or -j, or --pool\n  hint: all options: pqrun help set\n",
+        ("set", "x"): "pqrun: JOB: give an option that changes the jobs, such as --priority\n",
+        ("set", "--pool", "g=0"): "pqrun: --pool: out of range: `0` (write a number from 1 to 1,000,000)\n",
+        ("show", "--json", "--extract", "x", "--jsonl"): "pqrun: --jsonl: give --json or --jsonl, not both\n",
         ("nosuch",): "pqrun: no such command 'nosuch'",
     }  # fmt: skip
     for words, begin in told.items():
@@ -78,6 +84,11 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
     coloured = pqrun("run", "--color", "always", "--tiemout").err
     assert "\x1b[1;31merror:\x1b[0m" in coloured and "\x1b[32m  hint:" in coloured
     assert "\x1b" not in pqrun("run", "--color", "never", "--tiemout", env={"FORCE_COLOR": "1"}).err
+
+
+def test_init_prints_the_example_where_a_dash_is_the_file(pqrun, tmp_path):
+    done = pqrun("init", "-")
+    assert (done.code, done.out, done.err, list(tmp_path.iterdir())) == (0, EXAMPLE, "", [])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A plain command line is read without typer, and to the same values; all else is left to typer."""
 
+import os
 import random
 import shlex
 from functools import cache, partial
@@ -30,6 +31,7 @@ VALUES = {
     "WORD,…": ("nightly,x", " "), "N,…": ("0,3", "x"),
 }  # fmt: skip
 COMMANDS = {name: find_command(name) for name in MODULES}
+SWITCHED = ("1", "0", "yes", "No", "TRUE", " off ", "t", "f", "maybe", "", " ")
 ENDS = {"each": (["echo {}", ":::", "-q", "b"], ["echo"], [":::", "a"]), "add": (["make", "-k"], ["x"], [])}
 STRAY = ("a.txt", "b.yaml", "-", "--", "-kq", "-kj2", "-qj", "--no-such", "-Z", "--header", ":")
 
@@ -42,11 +44,10 @@ class Kept(Exception):
 def told(monkeypatch):
     """`told(command, words)`: the values from each of the two parsers; None if a parser refuses the words."""
 
-    def keep(self, given):
-        declared = {**self.arguments, **self.options}
-        values = {name: given.get(name, one.default) for name, one in declared.items()}
-        # typer has no value or an empty list for a list that is not given.
-        raise Kept(self.name, {name: None if value == [] else value for name, value in values.items()})
+    def keep(self, found):
+        # typer may have an empty list for a list that is not given, and Python has other words for ().
+        values = {name: None if value == [] else value for name, value in found.values.items()}
+        raise Kept(self.name, values, found.by_variable)
 
     monkeypatch.setattr(CommandSpec, "call", keep)
     # typer takes longer to build a command than to read a command line.
@@ -62,10 +63,16 @@ def told(monkeypatch):
             return None
         return None
 
-    return lambda command, words: (
-        kept(plain.run_if_plain, command, words, {}),
-        kept(lambda: app([command, *words], standalone_mode=False)),
-    )
+    def both(command, words, variables=None):
+        with monkeypatch.context() as patched:
+            for name, value in (variables or {}).items():
+                patched.setenv(name, value)
+            return (
+                kept(plain.run_if_plain, command, words, os.environ),
+                kept(lambda: app([command, *words], standalone_mode=False)),
+            )
+
+    return both
 
 
 def some_words(chance, name):
@@ -102,6 +109,26 @@ def test_both_parsers_read_generated_command_lines_alike(told, command):
             plainly += 1
             assert ours == typers, shlex.join(words)
     assert plainly > times / 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "each", "resume", "serve", "wait", "show", "add", "set"])
+def test_both_parsers_read_variables_alike(told, command):
+    chance = random.Random(6)
+    declared = {one.flag.variable: one for one in COMMANDS["run"].options.values() if one.flag.variable}
+    plainly = 0
+    for _ in range(300):
+        variables = {}
+        for name in chance.sample(sorted(declared), chance.choice((1, 1, 2, 4))):
+            one = declared[name]
+            values = SWITCHED if one.is_switch else (*VALUES[one.flag.metavar], "a b", " ", "")
+            variables[name] = chance.choice(values)
+        words = some_words(chance, command)
+        ours, typers = told(command, words, variables)
+        if ours is not None:
+            plainly += 1
+            assert ours == typers, (variables, shlex.join(words))
+    assert plainly > 30
 
 
 @pytest.mark.parametrize("command", MODULES)
@@ -160,11 +187,15 @@ def test_what_is_not_plain_is_left_to_typer(words):
     assert plain.run_if_plain(command, words, {}) is None
 
 
-@pytest.mark.parametrize("variable", ["PQRUN_JOBS", "PQRUN_KEEP_ORDER", "_PQRUN_COMPLETE"])
-def test_so_is_what_the_environment_sets(variable):
-    assert plain.read(COMMANDS["run"], ["a"], {variable: "1"}) is None
-    assert plain.read(COMMANDS["run"], ["a"], {"PQRUN_JOB_ID": "1", "PQRUN": "1"}) is not None
-    assert (plain.read(COMMANDS["pause"], [], {variable: "1"}) is None) == variable.startswith("_")
+def test_variables_set_the_options_that_the_words_do_not():
+    run, variables = COMMANDS["run"], {"PQRUN_JOBS": "3", "PQRUN_TAG": "0", "PQRUN_POOL": "a=1 b=2"}
+    assert plain.read(run, ["-j2", "a"], {**variables, "PQRUN": "1", "PQRUN_TIMEOUT": ""}) == (
+        {"files": ["a"], "jobs": "2", "tag": False, "pool": ["a=1", "b=2"]},
+        {"tag", "pool"},
+    )
+    assert plain.read(COMMANDS["pause"], [], variables) == ({}, frozenset())
+    for wrong in ({"PQRUN_JOBS": "x"}, {"PQRUN_TAG": "perhaps"}, {"_PQRUN_COMPLETE": "1"}):
+        assert plain.read(run, ["a"], wrong) is None
 
 
 def test_every_option_is_a_switch_a_list_or_one_word():

@@ -101,8 +101,13 @@ def test_help_loads_rich_and_nothing_of_a_run(words):
 
 
 @pytest.mark.slow
-def test_a_run_of_lines_loads_nothing_that_it_has_no_use_for():
-    modules, done = loaded(["run"], "true\n")
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"PQRUN_JOBS": "4", "PQRUN_TIMEOUT": "5m", "PQRUN_KEEP_ORDER": "1", "PQRUN_TAG": "no"}],
+    ids=["plain", "variables"],
+)
+def test_a_run_of_lines_loads_nothing_that_it_has_no_use_for(variables):
+    modules, done = loaded(["run"], "true\n", variables)
     assert done.returncode == 0
     assert modules >= OF_A_RUN
     assert not modules & (HEAVY | OF_OTHERS | OF_TYPER | FOR_FEW_RUNS)
@@ -139,8 +144,11 @@ def test_commands_for_a_live_run_load_neither_typer_nor_a_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_commands_for_recorded_runs_and_job_files_load_no_typer(tmp_path):
-    env = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+@pytest.mark.parametrize(
+    "variables", [{}, {"PQRUN_JOBS": "4", "PQRUN_PROGRESS": "none"}], ids=["plain", "variables"]
+)
+def test_commands_for_recorded_runs_and_job_files_load_no_typer(variables, tmp_path):
+    env = {"PQRUN_STATE_DIR": str(tmp_path / "state"), **variables}
     (tmp_path / "list").write_text("true\n")
     for words in ("each -q true ::: 1", "runs", "show --json", "logs latest", "resume latest -q", "prune --dry-run",
                   f"check {tmp_path}/list", f"init {tmp_path}/jobs.yaml", "schema"):  # fmt: skip

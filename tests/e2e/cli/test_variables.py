@@ -43,6 +43,9 @@ def run_file(pqrun, tmp_path):
 def test_a_wrong_value_is_reported_with_the_variable_that_has_it(run, name, value, error):
     done = run(lines=["true"], env={f"PQRUN_{name}": value})
     assert (done.code, done.err[: len(error) + len(name) + 15]) == (2, f"pqrun: PQRUN_{name}: {error}")
+    told = {"POOL": "a", "SHELL": "'x"}
+    for name, value in told.items():
+        assert run(lines=["true"], env={f"PQRUN_{name}": value}).err.startswith(f"pqrun: PQRUN_{name}: ")
     option = run("--timeout", "soon", lines=["true"], env={"PQRUN_JOBS": "2"})
     assert option.err.startswith("pqrun: --timeout: not a duration: `soon`\n")
 

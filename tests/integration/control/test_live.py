@@ -3,6 +3,7 @@
 
 import base64
 import json
+import os
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.process import PQRUN, environment
 
+from pqrun.cli.job_messages import JOBS_PER_WAIT
 from pqrun.cli.main import main
 from pqrun.control.client import ControlClient
 
@@ -424,6 +426,21 @@ def test_a_reader_that_goes_away_is_no_trouble(queue):
         cwd=one.cwd,
     )
     assert (done.stderr, done.stdout.count(b"\n")) == (b"", 1)
+
+
+@pytest.mark.slow
+def test_jobs_are_added_and_waited_for_also_if_nobody_reads_their_ids(queue, tmp_path):
+    one = queue()
+    reading, writing = os.pipe()
+    os.close(reading)
+    (tmp_path / "list").write_text("true\n" * (2 * JOBS_PER_WAIT + 1))
+    more = {"stderr": subprocess.PIPE, "env": environment(state=one.state), "cwd": one.cwd, "timeout": 60}
+    for words in ("add -f list --wait", "add --id fails false", "wait 1 --any", "ps --watch"):
+        done = subprocess.run([*PQRUN, *words.split()], stdout=writing, **more)
+        assert (done.returncode, done.stderr) == (0, b""), words
+    assert subprocess.run([*PQRUN, "wait", "fails", "--any"], stdout=writing, **more).returncode == 1
+    os.close(writing)
+    assert one.ask("info")["metrics"]["jobs_enqueued"] == 2 * JOBS_PER_WAIT + 2
 
 
 @pytest.mark.slow

@@ -93,7 +93,12 @@ def test_jobs_that_wait_for_their_time_do_not_fill_the_queue(tmp_path):
     door.ask("pause")
     door.add("a", "b", not_before=10)
     assert door.add("c", "d")["ok"]
-    assert not door.add("e")["ok"]
+    assert door.add("e")["error"] == "the queue is full (2 of 2)"
+    later = door.add("e", not_before=10)
+    assert (later["code"], later["error"]) == (
+        75,
+        "the queue is full (2 of 2): a job that waits for its time needs room, too, to be added (`add --wait` waits for room)",
+    )
     door.close()
 
 

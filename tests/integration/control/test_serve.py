@@ -212,6 +212,39 @@ def test_a_second_one_of_the_same_name_is_refused(queue, pqrun):
 
 
 @pytest.mark.slow
+def test_a_restarted_queue_says_which_options_stay_and_which_hold_for_new_jobs_only(pqrun, until):
+    def start(*words, **env):
+        result, pid = detached(pqrun, *words, env=env)
+        assert result.code == 0
+        info = pqrun("show", "queue", "--json").document
+        assert pqrun("stop", "--now").code == 0
+        until(lambda: gone(pid))
+        return result.err, info["run"]["workers"]
+
+    first = ("-j2", "--retries", "3", "--order", "longest-first")
+    assert start(*first) == ("", 2)
+    assert start(*first) == ("", 2)
+    assert start() == ("", 2)
+    kept = "pqrun: kept from the queue's first start: {} (`pqrun serve --detach -j2 --retries 3 --order longest-first`)\n"
+    assert start("-j4", "--order", "fifo") == (kept.format("--retries"), 4)
+    new = "pqrun: {}: for jobs added from now on; `pqrun set JOB…` changes those that are in the queue already\n"
+    every = ("-j2", "--order", "fifo")
+    assert start(*every, "--retries", "1", "-t5m") == (new.format("--retries, --timeout"), 2)
+    assert start(*every, "--retries", "3", PQRUN_TIMEOUT="5m") == (new.format("PQRUN_TIMEOUT"), 2)
+    assert start(*every, "--retries", "1", "-q") == ("", 2)
+
+
+@pytest.mark.slow
+def test_variables_that_a_queue_cannot_have_are_named(pqrun):
+    for name, what in (
+        ("KEEP_ORDER", "which has no end"),
+        ("NO_JOURNAL", "which is restored from its journal"),
+    ):
+        result, _ = detached(pqrun, env={f"PQRUN_{name}": "1"})
+        assert (result.code, result.err) == (2, f"pqrun: PQRUN_{name} can't be used with a queue, {what}\n")
+
+
+@pytest.mark.slow
 def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, until):
     command = f"{shlex.join(PQRUN)} serve --detach 3>&1 4</dev/null | cat"
     done = subprocess.run(

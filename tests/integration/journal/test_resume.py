@@ -319,6 +319,8 @@ def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
     assert sorted(job["run"] for job in result.document["jobs"]) == sorted(
         world.read("list").split("\n")[:-1]
     )
+    again = world.pqrun(*EDITED, "--resume", "latest", "-q")
+    assert (again.code, again.err) == (0, "")
 
 
 @pytest.mark.slow
@@ -609,3 +611,13 @@ def test_a_preset_that_is_given_to_resume_replaces_what_it_sets(tmp_path):
         ("7", 3, 2.0),
         ("2", 100, 2.0),
     ]
+
+
+def test_an_option_that_is_given_with_its_default_replaces_the_recorded_one(tmp_path):
+    before = {"order": "longest-first", "on": "dask://127.0.0.1:1", "tag": True, "show": "failed"}
+    record = Record(tmp_path / "abc", options=before)
+    kept = resumed_settings(str(record.path), RunOptions(), failed=False)
+    assert {name: kept.value_of(name) for name in before} == before
+    now = {"order": "fifo", "on": "local", "tag": False, "show": "all"}
+    replaced = resumed_settings(str(record.path), RunOptions(**now), failed=False)
+    assert {name: replaced.value_of(name) for name in now} == now

@@ -2,6 +2,7 @@
 """A run whose jobs end faster than anybody can read: its page has numbers and failures at once, the other rows later."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from journal.records import BEGAN, Record
@@ -10,8 +11,10 @@ from support.process import environment, run_pqrun
 from support.web import Told
 
 from pqrun.app.web import page_records, run_feed
+from pqrun.app.web.page_records import PageAhead
 from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
-from pqrun.control.run_view import RunNumbers, RunView
+from pqrun.control import run_view
+from pqrun.control.run_view import RunNumbers, RunView, ViewedRun
 from pqrun.core import events as ev
 from pqrun.core.metrics import Metrics
 from pqrun.journal.run_directory import RunDirectory
@@ -103,6 +106,27 @@ def test_a_fast_run_is_told_by_its_numbers_and_failures_and_completely_at_its_en
     assert (told.jobs, told.attempts, told.waits, told.head) == (
         other.jobs, other.attempts, other.waits, other.head
     )  # fmt: skip
+
+
+def test_the_time_left_of_a_fast_run_follows_from_the_times_of_its_numbers(fast_run):
+    fast_run.record.tell(*short_jobs(1000))
+    fast_run.poll()
+    one = fast_run.feed._ahead
+    ahead = PageAhead(one.journal, one.records, 5000.0)
+    counts = {}
+    for second in range(21):
+        counts = {"ok": 40 * second, "queued": 1000 - 40 * second}
+        ahead.look(fast_run.feed._position.offset, RunNumbers(Metrics(), counts), 5000.0 + second)
+    seen = ViewedRun(fast_run.record.run, True, {}, Metrics(), "live", 5020.0, 0, 0, counts)
+    assert ahead.seconds_left(seen) == 200 / 40
+
+
+def test_the_page_of_a_live_run_has_the_time_of_its_facts(fast_run, monkeypatch):
+    fast_run.record.tell(*short_jobs(10))
+    monkeypatch.setattr(run_view, "time", SimpleNamespace(time=lambda: BEGAN + 90.0))
+    _, told = fast_run.poll(fast=False)
+    assert (told.head["live"], told.head["now"]) == (True, BEGAN + 90.0)
+    assert fast_run.end().head["now"] is None
 
 
 def test_a_fast_run_costs_few_rows_while_it_lives(fast_run):

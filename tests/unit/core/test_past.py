@@ -16,7 +16,9 @@ from pqrun.core.past import (
     EarlierRuns,
     FlakyRate,
     KnownDurations,
+    LeftJob,
     RunResult,
+    chain_of,
     expected_seconds,
     flaky_rate,
     key_of,
@@ -115,6 +117,21 @@ def test_jobs_that_need_one_another_take_as_long_as_all_of_them():
 
 def needs_of(**needs):
     return {name: tuple(map(Need, needed)) for name, needed in needs.items()}
+
+
+def test_a_chain_counts_waits_and_what_is_left_of_running_jobs():
+    jobs = [
+        LeftJob("a", "running", 6.0, 0.0, ()), LeftJob("b", "pending", None, 0.0, (Need("a"),)),
+        LeftJob("late", "running", -90.0, 0.0, ()), LeftJob("c", "pending", None, 0.0, (Need("late"), Need("gone"))),
+        LeftJob("d", "waiting", 1.0, 40.0, ()), LeftJob("e", "queued", None, 99.0, (Need("d"),)),
+    ]  # fmt: skip
+    assert chain_of(jobs, 6, average=10.0, now=10.0) == 30.0 + 10.0 + 10.0
+    assert chain_of(jobs[:4], 4, average=10.0, now=10.0) == 6.0 + 10.0
+    assert (
+        chain_of(jobs, 6, average=0.0, now=10.0)
+        == chain_of(jobs, MAX_CHAINED_JOBS + 1, average=9.0, now=0.0)
+        == 0.0
+    )
 
 
 def test_the_longest_chain_counts_and_what_has_ended_does_not():

@@ -67,7 +67,9 @@ def test_junit_is_xml_with_unique_names_and_the_output(hostile):
     for case in cases:
         assert "]]>" in case.system_out and "\x1b" not in case.system_out and "title" not in case.system_out
         assert "::error file=x::forged" in case.system_out
-    assert [case.name for case in cases if case.name in NAMES].count("x]]>y") == 1
+    assert {case.name for case in cases} >= {
+        name for name in NAMES if name.isprintable() or name in ("a\nb", "a\tb")
+    }
 
 
 def test_the_page_shows_each_name_in_a_cell_of_its_own(hostile):

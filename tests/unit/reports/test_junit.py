@@ -156,6 +156,13 @@ def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path
     ]  # fmt: skip
 
 
+def test_an_id_is_the_name_of_its_case_as_it_is(tmp_path):
+    names = ["a  b", " a b ", "a b", "a\tb", "a\nb", "a\rb", " ", "  ", "x" * 200, "&<>\"'", "é·→😀"]
+    jobs = [(JobSpec(name, Command("true"), file="a.yaml"), [ExitedWith(1)], 1.0) for name in names]
+    played = only(tmp_path, Cell(jobs, 1))
+    assert [case.get("name") for case in ET.parse(played.path("junit")).iter("testcase")] == names
+
+
 def test_who_is_known_first_has_his_name_whoever_ends_first_and_no_name_is_anothers(tmp_path):
     specs = [
         (JobSpec("make #4", Command("x")), 1.0),
