@@ -16,6 +16,10 @@ LIMITS = {"opcodes": 2_030, "program": 360, "calls": 52, "turns": 0.11}
 """Of one `enqueue`, with ten workers, metrics and a time limit. Before futures without a condition: 2,420, 590, 79."""
 WITH_ENQUEUE_MANY = {"opcodes": 1_850, "program": 170}
 OTHER_VERSIONS = 1.1  # the limits are those of CPython 3.11; other versions compile to other opcodes
+BY_TURN = (
+    "calls",
+    "turns",
+)  # CPython 3.13 switches threads at each job that is handed over, so its turns are short
 
 
 def cost_of(*options):
@@ -40,6 +44,8 @@ def cost():
 
 @pytest.mark.parametrize("what", LIMITS)
 def test_one_call_executes_no_more_python_than_its_budget(cost, what):
+    if what in BY_TURN and sys.version_info >= (3, 13):
+        pytest.skip("how many jobs a turn ends depends on when this Python switches threads")
     assert cost[what] <= allowed(LIMITS[what])
 
 

@@ -12,6 +12,8 @@ import pytest
 from world import AS_SOMEBODY, World, status, until
 
 DIRTY = 'trap "" INT HUP USR1 USR2 TERM TSTP PIPE CHLD; exec "$@"'
+OF_THE_C_LIBRARY = 0b11 << 31
+"""Signals 32 and 33. `posix_spawn` of glibc, with which some callers start pqrun, ignores 32, and no program may reset it."""
 
 
 @pytest.mark.parametrize("caller", ["clean", "dirty"])
@@ -21,11 +23,8 @@ def test_a_job_starts_with_default_signals_whatever_the_caller_ignores(world: Wo
     facts = world.run("exec cat /proc/self/status\n", wrap=wrap)
 
     own = dict(line.split(":\t") for line in facts.out.splitlines())
-    assert {name: int(own[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")} == {
-        "SigBlk": 0,
-        "SigIgn": 0,
-        "SigCgt": 0,
-    }
+    masks = {name: int(own[name], 16) & ~OF_THE_C_LIBRARY for name in ("SigBlk", "SigIgn", "SigCgt")}
+    assert masks == {"SigBlk": 0, "SigIgn": 0, "SigCgt": 0}
 
 
 @pytest.mark.parametrize("output", ["group", "line", "raw"])
