@@ -3,6 +3,7 @@
 
 import base64
 import json
+import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -392,6 +393,14 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
         gate.open()
         assert talk.request("wait", jobs=["a"])["failed"] == 0
         assert have(0)[0] == {"ok": True, "state": "ended"}
+
+
+def test_ps_on_a_terminal_names_a_run_that_has_no_files(queue):
+    one = queue()
+    one.add(shlex.join([*PQRUN, "ps"]), id="ps", pty=True)
+    assert one("wait", "ps").code == 0, one("logs", one.run, "ps").out
+    plain = re.sub(r"\x1b\[[\d;]*m", "", one("logs", one.run, "ps").out)
+    assert re.match(r"queue  runs for \S+\r?\n\r?\nid  state ", plain), plain
 
 
 @pytest.mark.slow
