@@ -113,6 +113,10 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         return carry_out(run)
     manager = ServiceManager(run.reactor.look_again)
     maintenance.ready, maintenance.stopping = manager.ready, manager.stopping
+    if run.err.is_terminal and not settings.output.quiet:  # the table comes later, and does not say this
+        from pqrun.app.daemon import serving
+
+        maintenance.greeting = serving(directory.path, os.getpid())
     run.reactor.add(manager)
     try:
         return carry_out(run)
@@ -140,13 +144,14 @@ class QueueMaintenance:
     When enough jobs have ended, a thread compacts the part of the journal that was there when it began,
     while the queue continues. A turn of the engine then only has to append the lines written since. `keep`:
     the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs,
-    `stopping` when it has stopped.
+    `stopping` when it has stopped. `greeting`: the message for the terminal when jobs can be added, or ''.
     """
 
     def __init__(self, record: RunRecord, keep: int) -> None:
         self.keep = keep
         self.ready: Callable[[], None] = lambda: None
         self.stopping: Callable[[], None] = lambda: None
+        self.greeting = ""
         self._record = record
         self._engine: Engine | None = None
         self._worth = max(1000, keep // 2)

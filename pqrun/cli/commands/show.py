@@ -250,7 +250,12 @@ def _page(told: ShownPage, page: Console, name: str) -> list[str]:
     if not seen.facts["complete"]:
         lines += page.wrapped("the list of jobs was not read completely")
     if seen.state != LIVE and (undone := _what_to_do(seen)):
-        resume = hints.command("resume", name, options=undone[1])
+        is_queue = not undone[1] and seen.facts.get("source") == "queue"
+        resume = (
+            hints.serve_command(seen.facts["run"] if name == "latest" else name)
+            if is_queue
+            else hints.command("resume", name, options=undone[1])
+        )
         lines += ["", *page.painted(f"{undone[0]}: {resume}", (resume, "bold"), indent="  ")]
     return lines
 
