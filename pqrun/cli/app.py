@@ -25,6 +25,7 @@ from pqrun.cli.declarations import (
     WrongUsage,
 )
 from pqrun.core.errors import USAGE
+from pqrun.core.text import command as command_line
 from pqrun.core.values import InvalidValue
 
 MAX_OFFERED = 200
@@ -99,10 +100,19 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
     words = [word for word in sys.argv[1:2] if word in MODULES]
     path = context.command_path if context is not None else " ".join(["pqrun", *words])
     more = (
-        f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}"
-        if " " in path
-        else "all commands: pqrun help"
+        "all commands: pqrun help"
+        if path in ("pqrun", "pqrun help")
+        else f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}"
     )
+    if path == "pqrun" and sys.argv[1:] and os.path.isfile(sys.argv[1]):
+        more = f"to run a file: {command_line('run', sys.argv[1])}"
+    elif (
+        isinstance(error, typer.BadParameter)
+        and not error.message
+        and error.param
+        and error.param.metavar == "RUN"
+    ):
+        more = f"for the latest run: {path} latest; {more}"
     if possibilities := vars(error).get("possibilities"):
         offered = " or ".join(f"`{word}`" for word in sorted(possibilities))
         return _lower(error.message), f"did you mean {offered}? {more[0].upper()}{more[1:]}"
@@ -166,11 +176,13 @@ def _function(command: CommandSpec) -> Callable[..., None]:
     def wrapper(context: typer.Context, **given: Any) -> None:
         try:
             raise typer.Exit(command.call(given))
-        except HelpWanted:
-            typer.echo(context.get_help())
-            raise typer.Exit(2) from None
+        except HelpWanted as wanted:
+            from pqrun.cli.short_help import print_command
+
+            print_command(command)
+            raise UsageError(str(wanted), context) from None
         except WrongUsage as wrong:
-            raise typer.BadParameter(str(wrong), param_hint=wrong.hint) from None
+            raise UsageError(str(wrong), context) from None
 
     declared = {
         "context": (typer.Context, inspect.Parameter.empty),

@@ -39,7 +39,7 @@ def add(
     from pqrun.control.client import ControlClient
 
     if (file is None) == (not command):
-        raise WrongUsage("give a command, or a file with -f", "CMD")
+        raise WrongUsage("give a command, or a file with -f")
     if command and not command[0].strip():
         from pqrun.control.commands.add import EMPTY
 

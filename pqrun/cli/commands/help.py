@@ -15,7 +15,7 @@ def help_(
     from pqrun.cli.commands import MODULES
 
     if command is not None and command not in MODULES:
-        raise WrongUsage(f"no such command: `{command}`", "COMMAND")
+        raise WrongUsage(f"no such command: `{command}`")
     from pqrun.cli.app import run_with_typer
 
     return run_with_typer(["--help"] if command is None else [command, "--help"])
