@@ -143,6 +143,10 @@ def last_lines(data: bytes, most: int, longest: int = 1000) -> list[str]:
     return [line[:longest] for line in lines] if any(lines) else []
 
 
+MAX_COMMAND_LENGTH = 2000
+"""The length from which the command of a failed case is cut."""
+
+
 def one_line(text: str, longest: int = 500) -> str:
     """Return text on one line, without escape sequences and control characters, cut to `longest`."""
     if not text:
@@ -218,10 +222,11 @@ def why_skipped(case: ReportedCase) -> str:
 def story(case: ReportedCase) -> str:
     """Return the text of a failed case: command, failure, and the last 20 lines of output."""
     row = case.row
-    command = one_line(format_command(row.spec.work), 2000)
+    written = format_command(row.spec.work)[:MAX_COMMAND_LENGTH].split("\n")
+    command = "\n".join(f"$ {line}" for part in written if (line := one_line(part, MAX_COMMAND_LENGTH)))
     tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
     lines = last_lines(case.err, 20) or last_lines(case.out, 20)
-    return "\n".join([f"$ {command}", f"{about(row)['message']}{tries}", *lines])
+    return "\n".join([command, f"{about(row)['message']}{tries}", *lines])
 
 
 def as_recorded(row: JobRow, *, live: bool) -> JobRow:

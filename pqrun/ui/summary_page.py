@@ -95,7 +95,8 @@ class SummaryPage:
             lines += ["", *self._more(left, "failed")]
         if summary.skipped:
             lines.append("")
-            kept = summary.skipped if rows is None else summary.skipped[: max(1, rows - len(lines) - 2)]
+            kept = sorted(summary.skipped, key=lambda job: job.seq)
+            kept = kept if rows is None else kept[: max(1, rows - len(lines) - 2)]
             for job in kept:
                 lines += self._ended_badly(job)
             if (left := table.outcomes[Outcome.SKIPPED] - len(kept)) > 0:
