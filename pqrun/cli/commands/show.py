@@ -26,7 +26,7 @@ from pqrun.journal.run_list import DIED, ENDED, LIVE
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo, write_after
-from pqrun.ui.terminal import OUTCOME_STYLES
+from pqrun.ui.terminal import NO_BREAK, OUTCOME_STYLES
 
 if TYPE_CHECKING:
     from pqrun.core.past import FlakyRate
@@ -297,10 +297,12 @@ def _totals(seen: ViewedRun, page: Console) -> list[str]:
     ten = [f"{name} {value}" for name, value in seen.metrics.ten()]
     total = f"{jobs} job{'s' if jobs != 1 else ''}: {', '.join(counts)}" if jobs else "no jobs"
     if page.width is not None:
+        glued = ", ".join(part.replace(" ", NO_BREAK) for part in ten)  # a name stays beside its number
+        metrics = page.painted(f"metrics  {glued}", ("metrics", "dim"), indent=" " * 9)
         return [
             *page.painted(total, *counts.items()),
             "",
-            *page.painted(f"metrics  {', '.join(ten)}", ("metrics", "dim"), indent=" " * 9),
+            *(line.replace(NO_BREAK, " ") for line in metrics),
         ]
     return [total, f"metrics  {', '.join(ten[:6])},", f"         {', '.join(ten[6:])}"]
 
