@@ -32,9 +32,8 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     os.waitpid(first, 0)
     word, _, rest = _message(reading).partition(" ")
     if word == _READY:
-        place = escape_controls(directory.path)
         out = StreamWriter(1, "standard output")
-        out.note(f"serving {place} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it")
+        out.note(serving(directory.path, rest))
         if out.failure:
             raise InternalFailure(out.failure)
         return 0
@@ -43,6 +42,11 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     raise InternalFailure(
         rest or f"the queue could not be started: see {directory.path}/{LOG_NAME}", int(word or OWN_FAILURE)
     )
+
+
+def serving(path: str, pid: int | str) -> str:
+    """Return the message that the queue in that directory accepts jobs."""
+    return f"serving {escape_controls(path)} (pid {pid}): `pqrun add` adds jobs, `pqrun stop` ends it"
 
 
 def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], pipe: int) -> None:

@@ -28,16 +28,21 @@ USUAL = JobSpec("", Command(""))
 
 
 class CommandPrinter:
-    """The fate of the attempts of a dry run: each prints its command and succeeds within its time limits."""
+    """The fate of the attempts of a dry run: each prints its command and succeeds within its time limits.
 
-    def __init__(self, out: StreamWriter) -> None:
+    `tag`: print the job's id before the command, as before each line of output.
+    """
+
+    def __init__(self, out: StreamWriter, *, tag: bool = False) -> None:
         self._out = out
+        self._tag = tag
         self._escape = out.is_terminal
 
     def fate(self, attempt: Attempt) -> Fate:
         """Print the command of the attempt, one line."""
-        label = "" if attempt.spec.label is None else f"{attempt.spec.label}\t"
-        command = label + format_command(attempt.spec.work) + _comment(attempt.spec)
+        label = attempt.spec.id if self._tag and attempt.spec.label is None else attempt.spec.label
+        tag = "" if label is None else f"{label}\t"
+        command = tag + format_command(attempt.spec.work) + _comment(attempt.spec)
         command = command.replace("\n", "\\n")
         if self._escape:
             command = escape_controls(command, keep="\t")
@@ -75,7 +80,8 @@ def dry_run(
         past=past if settings.limits.order == "longest-first" else None,
     )
     slots = count_workers(settings.limits.jobs or source.workers)
-    executor = SimulatedExecutor(FakeClock(time.time()), slots, CommandPrinter(out).fate)
+    printer = CommandPrinter(out, tag=settings.output.tag)
+    executor = SimulatedExecutor(FakeClock(time.time()), slots, printer.fate)
     if restart is not None:
         scheduler.restore(restart, executor.clock.now())
     source.feed_all(scheduler)

@@ -170,7 +170,7 @@ class RunParts:
             self.reactor,
             self.backend.watchdogs,
             began=self.collector.began,
-            title=title_of(self.settings.input, self.files),
+            title="serve" if self.endless else title_of(self.settings.input, self.files),
             address=self.record.address,
             unread=self.source.unread,
             job_count=self.source.job_count,

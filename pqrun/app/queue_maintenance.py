@@ -26,13 +26,14 @@ class QueueMaintenance:
     When enough jobs have ended, a thread compacts the part of the journal that was there when it began,
     while the queue continues. A turn of the engine then only has to append the lines written since. `keep`:
     the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs,
-    `stopping` when it has stopped.
+    `stopping` when it has stopped. `greeting`: the message for the terminal when jobs can be added, or ''.
     """
 
     def __init__(self, record: RunRecord, keep: int) -> None:
         self.keep = keep
         self.ready: Callable[[], None] = lambda: None
         self.stopping: Callable[[], None] = lambda: None
+        self.greeting = ""
         self._record = record
         self._engine: Engine | None = None
         self._worth = max(1000, keep // 2)

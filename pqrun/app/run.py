@@ -115,6 +115,8 @@ def carry_out(run: RunParts) -> int:
     """Run all jobs and return the exit code; end this process by a signal if one stopped the run."""
     try:
         run.open()
+        if run.maintenance is not None and run.maintenance.greeting:
+            run.err.note(run.maintenance.greeting)
         run.begin()
         gc.freeze()  # what has been loaded stays
         gc.set_threshold(COLLECT_EVERY)
@@ -204,7 +206,9 @@ class Conclusion:
             run.out.say(as_text(document(run.facts(self._over), snapshot, rows, run.clock.wall)))
         if run.table.added or not run.source.wrong:
             seconds = run.clock.now() - run.collector.began
-            run.display.say_last_page(snapshot, seconds, run=run.record.address, rates=self._flaky_rates())
+            run.display.say_last_page(
+                snapshot, seconds, run=run.record.address, queue=run.endless, rates=self._flaky_rates()
+            )
             if hint := exported_function_hint(run.display.page.failures, os.environ):
                 run.err.note(hint)
         for trouble in (*self._trouble, *run.observers.dropped, *run.write_failures()):

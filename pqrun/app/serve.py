@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -101,6 +102,10 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         return carry_out(run)
     manager = ServiceManager(run.reactor.look_again)
     maintenance.ready, maintenance.stopping = manager.ready, manager.stopping
+    if run.err.is_terminal and not settings.output.quiet:  # the table comes later, and does not say this
+        from pqrun.app.daemon import serving
+
+        maintenance.greeting = serving(directory.path, os.getpid())
     run.reactor.add(manager)
     try:
         return carry_out(run)

@@ -27,6 +27,7 @@ from pqrun.cli.declarations import (
 )
 from pqrun.cli.stdout import ignore_a_reader_that_goes_away, print_text
 from pqrun.core.errors import USAGE
+from pqrun.core.text import command as command_line
 from pqrun.core.values import InvalidValue
 
 MAX_OFFERED = 200
@@ -106,10 +107,19 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
     words = [word for word in sys.argv[1:2] if word in MODULES]
     path = context.command_path if context is not None else " ".join(["pqrun", *words])
     more = (
-        f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}"
-        if " " in path
-        else "all commands: pqrun help"
+        "all commands: pqrun help"
+        if path in ("pqrun", "pqrun help")
+        else f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}"
     )
+    if path == "pqrun" and sys.argv[1:] and os.path.isfile(sys.argv[1]):
+        more = f"to run a file: {command_line('run', sys.argv[1])}"
+    elif (
+        isinstance(error, typer.BadParameter)
+        and not error.message
+        and error.param
+        and error.param.metavar == "RUN"
+    ):
+        more = f"for the latest run: {path} latest; {more}"
     if possibilities := vars(error).get("possibilities"):
         offered = " or ".join(f"`{word}`" for word in sorted(possibilities))
         return _lower(error.message), f"did you mean {offered}? {more[0].upper()}{more[1:]}"
@@ -183,11 +193,13 @@ def _function(command: CommandSpec) -> Callable[..., None]:
         by_variable = frozenset(name for name, source in told.items() if source == "ENVIRONMENT")
         try:
             raise typer.Exit(command.call(ReadWords(values, by_variable)))
-        except HelpWanted:
-            typer.echo(context.get_help())
-            raise typer.Exit(2) from None
+        except HelpWanted as wanted:
+            from pqrun.cli.short_help import print_command
+
+            print_command(command)
+            raise UsageError(str(wanted), context) from None
         except WrongUsage as wrong:
-            raise UsageError(f"{wrong.hint}: {wrong}" if wrong.hint else str(wrong)) from None
+            raise UsageError(str(wrong), context) from None
 
     declared = {
         "context": (typer.Context, inspect.Parameter.empty),

@@ -52,7 +52,7 @@ class Console:
 
 
 def _split(text: str, own: str, part: str, style: str, base: str) -> list[tuple[str, str]]:
-    if own != base or part not in text:
+    if not part or own != base or part not in text:  # the files of a queue are an empty text
         return [(text, own)]
     before, _, after = text.partition(part)
     return [(before, own), (part, style), (after, own)]

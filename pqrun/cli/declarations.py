@@ -14,6 +14,8 @@ from pqrun.core.option_spec import OptionSpec
 REQUIRED: Any = object()
 """The default of an argument that has to be given."""
 _LISTS = (list[str], list[str] | None)
+PLACEHOLDERS = "Placeholders (each value is quoted for the shell)"
+"""The words before the list of placeholders in both helps."""
 
 
 class ArgumentSpec(NamedTuple):
@@ -119,15 +121,11 @@ class OptionGroup:
 
 
 class WrongUsage(Exception):
-    """A command line that the command does not accept. `hint`: the argument or option that is wrong."""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+    """A command line that the command does not accept. The message names what is wrong."""
 
 
 class HelpWanted(Exception):
-    """A command line without anything to do: the help is shown instead."""
+    """A command line without anything to do: the short help is shown, and then this message."""
 
 
 class DeclaredParameters(NamedTuple):
@@ -141,7 +139,7 @@ class DeclaredParameters(NamedTuple):
 class CommandSpec:
     """A command: its name, its function and what its help shows besides the function's docstring.
 
-    `examples`: command lines. `mixed`: whether options may follow arguments. `rewrite` changes the words before they are read.
+    `examples`: command lines. `placeholders`: what a command may hold, each with its meaning. `mixed`: whether options may follow arguments. `rewrite` changes the words before they are read.
     The function returns the exit code, or None for 0.
     """
 
@@ -152,14 +150,14 @@ class CommandSpec:
         panel: str,
         *,
         examples: tuple[str, ...] = (),
-        epilog: str = "",
+        placeholders: tuple[tuple[str, str], ...] = (),
         mixed: bool = True,
         rewrite: Callable[[list[str], Mapping[str, DeclaredOption]], list[str]] | None = None,
     ) -> None:
         self.name = name
         self.panel = panel
         self.examples = examples
-        self._epilog = epilog
+        self.placeholders = placeholders
         self.mixed = mixed
         self.rewrite = rewrite
         self.function = function
@@ -196,13 +194,13 @@ class CommandSpec:
 
     @property
     def epilog(self) -> str:
-        """The text below the options in the help, in the markup of rich: the given text, then the examples."""
-        if not self.examples:
-            return self._epilog
-        examples = (
-            "".join(f"\n\n  {example}" for example in self.examples).replace("\\", "\\\\").replace("[", "\\[")
-        )
-        return f"{self._epilog}\n\n[bold]Examples[/bold]{examples}\n"
+        """The text below the options in the help, in the markup of rich: placeholders, then examples."""
+        examples = "".join(f"\n\n  {example}" for example in self.examples).replace("[", "\\[")
+        return f"{self._placeholders()}\n\n[bold]Examples[/bold]{examples}\n"
+
+    def _placeholders(self) -> str:
+        terms = ", ".join(f"[bold]{term}[/bold] {about}" for term, about in self.placeholders)
+        return f"\n{PLACEHOLDERS}: {terms}.\n" if terms else ""
 
     def call(self, found: ReadWords) -> int:
         """Run the command with these values of its arguments and options; return the exit code."""

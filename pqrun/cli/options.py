@@ -39,7 +39,9 @@ def pool(text: str) -> Pool:
     """Parse `NAME=N`; raise ValueError if the text is something else."""
     name, equals, number = text.replace(":", "=", 1).partition("=")
     if not equals or not name:
-        raise ValueError(f"not NAME=N: `{text}`")
+        raise values.InvalidValue(
+            f"not NAME=N: `{text}`", "write the name and the size of a pool, such as gpu=2"
+        )
     return Pool(name, values.whole_number(number, 1, 10**6))
 
 

@@ -71,7 +71,7 @@ def _what_next(past: Sequence[RunListing], page: Console) -> list[str]:
 def _how_to_go_on(past: RunListing) -> str:
     """Return the command that continues a run that was stopped or died."""
     if past.source == "queue":
-        return hints.line_of(["pqrun", "serve", "--run", past.id])
+        return hints.serve_command(past.id)
     return hints.command("resume", past.id)
 
 
@@ -137,7 +137,7 @@ def _cells(past: RunListing, now: float, prefix: int, *, screen: bool) -> list[C
     if past.trouble:
         took, source = "", past.trouble
     elif past.left and past.state not in (LIVE, DAMAGED) and not screen:
-        source += f"  ({hints.command('resume', past.id)})"
+        source += f"  ({_how_to_go_on(past)})"
     state, style = _state(past)
     failed = min(
         past.failed, past.outcomes["failed"] + past.outcomes["timeout"]

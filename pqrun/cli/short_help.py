@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pqrun.cli.commands import find_command
 from pqrun.cli.console import Console
-from pqrun.cli.declarations import CommandSpec, DeclaredOption
+from pqrun.cli.declarations import PLACEHOLDERS, CommandSpec, DeclaredOption
 from pqrun.core.layout import cells, wrap
 
 COMMANDS = (
@@ -30,8 +30,18 @@ DAILY = {
     "dry_run": "print the commands, run nothing",
 }
 """The options of `run` in the short help, by parameter, each with its text and its default."""
-SHARING = ("run", "each", "resume", "serve")
-"""The commands that have the options of a run: their short help has the daily ones."""
+DAILY_OF = {
+    "run": tuple(DAILY),
+    "each": ("jobs", "retries", "timeout", "keep_order", "show", "dry_run"),
+    "resume": ("failed", "jobs", "retries", "timeout", "keep_order", "show", "fail_fast", "dry_run"),
+    "serve": ("detach", "name", "jobs", "retries", "timeout", "pool", "max_queue", "keep", "install"),
+    "add": (
+        "id", "priority", "needs", "at", "retries", "timeout", "tags", "pools", "env", "cwd", "file",
+        "if_absent", "wait", "run",
+    ),
+}  # fmt: skip
+"""The options in the short help of commands that have many, by parameter."""
+WITH_QUIET = ("run", "each", "resume")
 MAX_OPTIONS = 14
 
 
@@ -65,13 +75,17 @@ def print_command(command: CommandSpec) -> None:
     usage = " ".join([*words, *(one.spec.metavar for one in command.arguments.values())])
     lines = _wrapped(f"Usage: {usage}", page.width, "       ")
     lines += ["", *_wrapped((command.function.__doc__ or "").strip(), page.width)]
-    if command.name in SHARING:
+    if command.name in DAILY_OF:
         heading, rows = "Daily options", _daily(command)
     else:
         heading, rows = "Options", [_row(one, one.flag.help) for one in command.options.values()]
     if rows:
         lines += ["", paint("bold", heading), *_columns(rows[:MAX_OPTIONS], page, "cyan", 24)]
-    lines += ["", *_examples(command, page)]
+    lines.append("")
+    if command.placeholders:
+        terms = ", ".join(f"{term} {about}" for term, about in command.placeholders)
+        lines += [*_wrapped(f"{PLACEHOLDERS}: {terms}", page.width, "  "), ""]
+    lines += _examples(command, page)
     page.say("\n".join([*lines, f"All options: {paint('bold', f'pqrun help {command.name}')}"]))
     page.end()
 
@@ -88,8 +102,13 @@ def _daily(command: CommandSpec) -> list[tuple[str, str, str]]:
 
     cpus = usable_cpus()
     shown = f"{cpus} CPU{'' if cpus == 1 else 's'}"
-    rows = [_row(command.options[name], text.format(cpus=shown)) for name, text in DAILY.items()]
-    return [*rows, ("  ", "-q, -v", "print only errors; print more")]
+    rows = []
+    for name in DAILY_OF[command.name]:
+        one, text = command.options[name], DAILY.get(name, "").format(cpus=shown)
+        if command.name == "resume":  # its defaults are those of the run
+            text = text.partition("  [")[0]
+        rows.append(_row(one, text or one.flag.help[:1].lower() + one.flag.help[1:]))
+    return rows + [("  ", "-q, -v", "print only errors; print more")] * (command.name in WITH_QUIET)
 
 
 def _row(one: DeclaredOption, about: str) -> tuple[str, str, str]:

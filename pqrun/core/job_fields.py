@@ -140,7 +140,7 @@ JOB_FIELDS: Final = (
         "run without a shell.", "make test", also=("command", "cmd")),
     FieldSpec("env", types.ENV, "Environment variables, added to those of pqrun itself. In a value, `$NAME` and `${NAME}` "
         "insert another variable; `$$` is a dollar sign.", "{LANG: C.UTF-8}",
-        option=FieldOption(("--env",), "Set an environment variable for all jobs; repeatable", INPUT, "K=V", FOR_ALL,
+        option=FieldOption(("--env",), "Set an environment variable of the jobs; repeatable", INPUT, "K=V", FOR_ALL,
             values.env_pairs, raw=True, repeated=True)),
     FieldSpec("cwd", types.FILE, "The directory where the job starts, relative to the directory where you started pqrun.",
         "app", comment=True,

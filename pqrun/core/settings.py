@@ -290,7 +290,7 @@ class PlaceSettings(NamedTuple):
     )] = None
     dry_run: Annotated[bool, option(
         "--dry-run", panel=INPUT,
-        help="Print the commands in the order they would start; run nothing",
+        help="Print the commands in the order they would start (with --tag: and the ids); run nothing",
     )] = False
     load: Annotated[str | None, option(
         "--load", panel=SCHEDULING, metavar="MAX", read=values.load,

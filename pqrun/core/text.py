@@ -339,6 +339,11 @@ def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:
     return ["pqrun", verb, *arguments, *options.split()]
 
 
+def serve_command(address: str) -> str:
+    """Return the command that starts a queue again. `address`: its name, or its directory."""
+    return line_of(["pqrun", "serve", "--run-dir" if "/" in address else "--run", address])
+
+
 EMPTY_NAME = "a file with an empty name"
 """The words for a file whose name is empty, in messages."""
 

@@ -165,7 +165,7 @@ class RunDirectory:
             pid = holder.partition(" ")[0] or "unknown"
             if _is_alive(holder):
                 os.close(fd)
-                stop = line_of(["pqrun", "stop", "--run", self.path])
+                stop = line_of(["pqrun", "stop", "--run", self.address])
                 raise InternalFailure(
                     f"{self.path} is in use by another pqrun (pid {pid}); stop it first: {stop}", IN_USE
                 )

@@ -182,7 +182,8 @@ class Admission:
                 raise self._full(f"no room within {deadline.seconds} s", handles[:done])
 
     def _full(self, why: str, accepted: Sequence[Handle] = ()) -> QueueFull:
-        return QueueFull(f"the queue is full ({self._config.max_queue_size} jobs): {why}", accepted)
+        size = self._config.max_queue_size
+        return QueueFull(f"the queue is full ({size} job{'s' if size != 1 else ''}): {why}", accepted)
 
 
 def own_spec(handle: Handle, work: Command | Handle) -> JobSpec:

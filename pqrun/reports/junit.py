@@ -36,6 +36,7 @@ MAX_RETRY_BYTES = 4 * 1024
 MAX_FILE_BYTES = 20 * 1024 * 1024  # GitLab refuses more than 30 MB: later cases keep 1 KiB of output
 REDUCED_CASE_BYTES = 1024
 MAX_RETRIES_SHOWN = 10
+MAX_STORY_COMMAND_LENGTH = 2000
 _NOT_XML = re.compile("[^\t\n\r -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """The characters that XML 1.0 forbids, and those that terminals obey."""
 PASSED, FAILURE, ERROR, SKIPPED = 1, 2, 3, 4
@@ -270,7 +271,8 @@ def _why_skipped(case: ReportedCase) -> str:
 def _story(case: ReportedCase) -> str:
     """Return the text of a failed case: command, failure, and the last 20 lines of output."""
     row = case.row
-    command = one_line(format_command(row.spec.work), 2000)
+    written = format_command(row.spec.work)[:MAX_STORY_COMMAND_LENGTH].split("\n")
+    command = "\n".join(f"$ {line}" for part in written if (line := one_line(part, MAX_STORY_COMMAND_LENGTH)))
     tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
     lines = last_lines(case.err, 20) or last_lines(case.out, 20)
-    return "\n".join([f"$ {command}", f"{_failure_of(row)['message']}{tries}", *lines])
+    return "\n".join([command, f"{_failure_of(row)['message']}{tries}", *lines])

@@ -53,7 +53,7 @@ class OutputHeadings(Observer):
         again = f"{try_of(event.attempt, row.spec)} in {format_duration(event.until - event.at)}"
         facts = [("retry", "yellow"), (again, "dim")]
         room = self._width - _cells_of(facts) - 2  # for the label and the reason
-        least = min(cells(how), room - MIN_LABEL_CELLS)
+        least = min(cells(how), room - max(MIN_LABEL_CELLS, room * 2 // 5))
         how = cut(how, max(least, room - cells(_label(row))))
         self._err.say(self._heading(row, facts + [(how, "dim")] * bool(how)))
 

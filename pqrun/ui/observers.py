@@ -211,9 +211,10 @@ class RunDisplay:
         seconds: float,
         *,
         run: str = "",
+        queue: bool = False,
         rates: Mapping[int, FlakyRate] = MappingProxyType({}),
     ) -> None:
-        """Print the summary. `run` is the run's name on a command line, if it is recorded.
+        """Print the summary. `run` is the run's name on a command line, if it is recorded; `queue`: it is a queue.
 
         `rates`: in how many of its last runs a job failed, by number.
         With `--quiet` only if something is to be done: jobs failed, or were left undone.
@@ -223,7 +224,7 @@ class RunDisplay:
         shown = self.printer.last_shown if self.printer is not None else 0
         page = SummaryPage(
             self.page, metrics, seconds, self._paint,
-            run=run, window=self.err.window, verbose=self._settings.verbose, shown=shown, rates=rates,
+            run=run, window=self.err.window, verbose=self._settings.verbose, queue=queue, shown=shown, rates=rates,
         )  # fmt: skip
         self.err.say(page.text())
 

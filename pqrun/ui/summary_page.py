@@ -29,7 +29,7 @@ class SummaryPage:
 
     `run`: the name of a recorded run, for commands that continue it or show more. `window`: the columns and
     rows of the terminal, to which lines and the number of failures are fitted; None: no terminal. `verbose`:
-    metrics also of a small run without a failure. `shown`: the job whose output is the last on the screen.
+    metrics also of a small run without a failure. `queue`: whether the run is a queue. `shown`: the job whose output is the last on the screen.
     `rates`: in how many of its last runs a job failed, by number.
     """
 
@@ -43,6 +43,7 @@ class SummaryPage:
         run: str = "",
         window: tuple[int, int] | None = None,
         verbose: bool = False,
+        queue: bool = False,
         shown: int = 0,
         rates: Mapping[int, FlakyRate] = MappingProxyType({}),
     ) -> None:
@@ -55,6 +56,7 @@ class SummaryPage:
         self._width = window[0] - 1 if window else None  # a full line would wrap on some terminals
         self._rows = window[1] if window else None
         self._verbose = verbose
+        self._queue = queue
         self._shown = shown
         self._rates = rates
 
@@ -94,7 +96,8 @@ class SummaryPage:
             lines += ["", *self._more(left, "failed")]
         if summary.skipped:
             lines.append("")
-            kept = summary.skipped if rows is None else summary.skipped[: max(1, rows - len(lines) - 2)]
+            kept = sorted(summary.skipped, key=lambda job: job.seq)
+            kept = kept if rows is None else kept[: max(1, rows - len(lines) - 2)]
             for job in kept:
                 lines += self._ended_badly(job)
             if (left := table.outcomes[Outcome.SKIPPED] - len(kept)) > 0:
@@ -226,7 +229,8 @@ class SummaryPage:
             return []
         commands, resumable = [], summary.resumable
         if resumable:
-            commands.append(("continue", hints.command("resume", run)))
+            again = hints.serve_command(run) if self._queue else hints.command("resume", run)
+            commands.append(("continue", again))
         if summary.failures or summary.skipped:
             commands.append(("run failed jobs again", hints.command("resume", run, options="--failed")))
         if summary.failures:

@@ -3,11 +3,12 @@
 
 from typing import Annotated
 
-from pqrun.cli.commands.live_run import PANEL, RunName, print_ids
+from pqrun.cli.commands.live_run import PANEL, RunName, note, print_ids
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
 from pqrun.cli.options import FieldOptions
 from pqrun.core.errors import UserError
 from pqrun.core.option_spec import OptionSpec
+from pqrun.core.text import escape_controls
 
 
 class AddOptions(FieldOptions):
@@ -39,7 +40,7 @@ def add(
     from pqrun.control.client import ControlClient
 
     if (file is None) == (not command):
-        raise WrongUsage("give a command, or a file with -f", "CMD")
+        raise WrongUsage("give a command, or a file with -f")
     if command and not command[0].strip():
         from pqrun.control.job_payload import EMPTY
 
@@ -48,6 +49,19 @@ def add(
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
         for ids in send_jobs(client, jobs, wait=wait, if_absent=if_absent, once=once):
             print_ids(ids)
+    if taken := _option_in(command or []):
+        note(f"`{escape_controls(taken)}` is a part of the command: options of `pqrun add` come before it")
+
+
+def _option_in(words: list[str]) -> str:
+    """Return the first option of `add` that comes after a command in one word, such as 'sleep 9', else ''.
+
+    A program whose name has a blank is rare, and a command in quotes with options after it a common mistake.
+    """
+    if not words or len(words[0].split()) < 2:
+        return ""
+    names = {name for one in COMMANDS[0].options.values() for name in one.flag.names}
+    return next((word for word in words[1:] if word.partition("=")[0] in names), "")
 
 
 EXAMPLES = (

@@ -21,12 +21,17 @@ EXAMPLES = (
     "pqrun each 'resize {1} {2}' ::: *.png ::: small large",
     "zcat log.gz | pqrun each -k --pipe --block 10M grep -c error",
 )
-PLACEHOLDERS = """
-Placeholders (each value is quoted for the shell): [bold]{}[/bold] the argument, [bold]{.}[/bold] without its
-extension, [bold]{/}[/bold] its base name, [bold]{//}[/bold] its directory, [bold]{/.}[/bold] its base name
-without extension, [bold]{n}[/bold] the n-th argument (also [bold]{n.}[/bold] and so on),
-[bold]{name}[/bold] the column of that name, [bold]{#}[/bold] the job's number, [bold]{%}[/bold] the number of its worker.
-"""
+PLACEHOLDERS = (
+    ("{}", "the argument"),
+    ("{.}", "without its extension"),
+    ("{/}", "its base name"),
+    ("{//}", "its directory"),
+    ("{/.}", "its base name without extension"),
+    ("{n}", "the n-th argument (also {n.} and so on)"),
+    ("{name}", "the column of that name"),
+    ("{#}", "the job's number"),
+    ("{%}", "the number of its worker"),
+)
 
 
 def each(
@@ -43,7 +48,7 @@ def each(
 ) -> int:
     """Run one command for each argument."""
     if not words and not options.arg_file and is_terminal(0):
-        raise HelpWanted
+        raise HelpWanted("nothing to run: give a command, and arguments after `:::` or on stdin")
     from pqrun.app.run import run
     from pqrun.cli.settings import recorded, settings_of
 
@@ -224,6 +229,6 @@ def habits(words: list[str], declared: Mapping[str, DeclaredOption]) -> list[str
 
 COMMANDS = (
     CommandSpec(
-        "each", each, "Run jobs", examples=EXAMPLES, epilog=PLACEHOLDERS, mixed=False, rewrite=habits
+        "each", each, "Run jobs", examples=EXAMPLES, placeholders=PLACEHOLDERS, mixed=False, rewrite=habits
     ),
 )

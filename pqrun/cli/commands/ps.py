@@ -41,7 +41,7 @@ def ps(
 ) -> int:
     """List the unfinished jobs of a live run."""
     if why is not None and (jobs or json or all or watch):
-        raise WrongUsage("prints why one job waits: give no other option or JOB", "--why")
+        raise WrongUsage("--why prints why one job waits: give no other option or JOB")
     from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
     with ControlClient(run) as client:

@@ -20,7 +20,7 @@ def restart(
     from pqrun.control.client import request
 
     if not (jobs or failed):
-        raise WrongUsage("name the jobs to run again, or give --failed", "JOB")
+        raise WrongUsage("name the jobs to run again, or give --failed")
     answer = request(run, "restart", jobs=jobs or [], failed=failed)
     if more := answer["dependents"]:
         note(f"also run again, because they had been skipped: {more} job{'s' if more > 1 else ''}")

@@ -67,10 +67,12 @@ def run(
         start = options.values()["cwd"] or "."
         default = find_default_file(start) if os.path.isdir(start) else DEFAULT_FILES[0]
         if default is None:
-            raise HelpWanted
+            raise HelpWanted(
+                "nothing to run: name a job file, or pipe in commands (there is no pqrun.yaml here or above)"
+            )
         files = [default]
     if options.resume is not None and not files:
-        raise WrongUsage("name the edited file as well, or use `pqrun resume`", "--resume")
+        raise WrongUsage("--resume: name the edited file as well, or use `pqrun resume`")
     from pqrun.app.run import run as run_jobs
     from pqrun.cli.settings import refuse_another_record, settings_of
 

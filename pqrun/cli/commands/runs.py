@@ -49,13 +49,13 @@ def show(
 ) -> None:
     """Show a run: jobs (failed ones first), attempts and metrics; or one job of it. Or write reports."""
     if json and jsonl:
-        raise WrongUsage("give --json or --jsonl, not both", "--jsonl")
+        raise WrongUsage("give --json or --jsonl, not both")
     if extract is not None and not (json or jsonl):
-        raise WrongUsage("needs --json or --jsonl; `pqrun logs --extract DIR` only writes files", "--extract")
+        raise WrongUsage("--extract needs --json or --jsonl; `pqrun logs --extract DIR` only writes files")
     writes_reports = any(value is not None for value in options.values().values())
     if job is not None:
         if jsonl or all or extract is not None or writes_reports:
-            raise WrongUsage("of one job, only --json can be written", "JOB")
+            raise WrongUsage("of one job, `show` writes only --json")
         from pqrun.cli.commands.show_job import print_job
 
         print_job(name, job, as_document=json)
@@ -99,7 +99,7 @@ def logs(
 ) -> int:
     """Print the output of jobs byte for byte: stdout on stdout, stderr on stderr."""
     if extract is not None and (stderr or follow):
-        raise WrongUsage(f"give --extract or {'--follow' if follow else '--stderr'}, not both", "--extract")
+        raise WrongUsage(f"give --extract or {'--follow' if follow else '--stderr'}, not both")
     from pqrun.cli.commands.logs import print_logs
 
     return print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow, extract=extract)

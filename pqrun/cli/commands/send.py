@@ -34,7 +34,7 @@ def send(
     from pqrun.control.client import ControlClient
 
     if not text and not eof:
-        raise WrongUsage("give a text to send, or --eof", "TEXT")
+        raise WrongUsage("give a text to send, or --eof")
     with ControlClient(run) as client:
         if text == ["-"]:
             _send_stdin(client, job)

@@ -59,7 +59,7 @@ def serve(*, queue: QueueOptions, options: RunOptions) -> int:
     """Start a queue: a run that waits for jobs from `add`. A restart restores it from its journal."""
     for_a_unit = queue.install or queue.print_unit
     if queue.detach + queue.uninstall + queue.install + queue.print_unit > 1:
-        raise WrongUsage("give only one of --detach, --install, --uninstall and --print-unit", "--detach")
+        raise WrongUsage("give only one of --detach, --install, --uninstall and --print-unit")
     from pqrun.app.serve import check, directory_of, is_begun
     from pqrun.app.serve import serve as serve_queue
     from pqrun.cli.settings import resumed_settings, settings_of

@@ -74,7 +74,7 @@ def set_(
     try:
         pools = [read_pool(text) for text in pool or ()]
     except ValueError as error:
-        raise WrongUsage(str(error), "--pool") from None
+        raise WrongUsage(f"--pool: {error}") from None
     with ControlClient(run) as client:
         if at_once is not None:
             _set_workers(client, jobs or (), at_once)
@@ -108,20 +108,17 @@ def _limit(client: ControlClient, tag: str, limit: int | None) -> None:
 def _check_words(jobs: Sequence[str], at_once: str | None, *, changes: bool, pools: bool) -> None:
     """Raise `WrongUsage` unless the command line names jobs with their changes, or a new size."""
     if changes and not jobs:
-        raise WrongUsage("name the jobs to change", "JOB")
+        raise WrongUsage("name the jobs to change")
     if at_once is not None and not all(selector.startswith(TAG) for selector in jobs):
-        raise WrongUsage(
-            "-j is for the whole run, or for the jobs with a tag: `pqrun set tag:NAME -j N`", "JOB"
-        )
+        raise WrongUsage("-j is for the whole run, or for the jobs with a tag: `pqrun set tag:NAME -j N`")
     if at_once == NO_LIMIT and not jobs:
-        raise WrongUsage("only the limit of a tag can be lifted: `pqrun set tag:NAME -j none`", "JOB")
+        raise WrongUsage("only the limit of a tag can be lifted: `pqrun set tag:NAME -j none`")
     if jobs and pools and not changes:
         raise WrongUsage(
-            "--pool is for the whole run; to limit some jobs: `pqrun set tag:NAME -j N`, or add them with "
-            "--pool NAME", "JOB",
-        )  # fmt: skip
+            "--pool is for the whole run; to limit some jobs: `pqrun set tag:NAME -j N`, or add them with --pool NAME"
+        )
     if jobs and not changes and at_once is None:
-        raise WrongUsage("give an option that changes the jobs, such as --priority", "JOB")
+        raise WrongUsage("give an option that changes the jobs, such as --priority")
     if not (jobs or pools or at_once is not None):
         raise WrongUsage("nothing to set: give jobs and an option, or -j, or --pool")
 

@@ -27,7 +27,7 @@ from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import write_after
 from pqrun.reports.report import Ending, RunInfo
-from pqrun.ui.terminal import OUTCOME_STYLES
+from pqrun.ui.terminal import NO_BREAK, OUTCOME_STYLES
 
 if TYPE_CHECKING:
     from pqrun.core.past import FlakyRate
@@ -251,7 +251,12 @@ def _page(told: ShownPage, page: Console, name: str) -> list[str]:
     if not seen.facts["complete"]:
         lines += page.wrapped("the list of jobs was not read completely")
     if seen.state != LIVE and (undone := _what_to_do(seen)):
-        resume = hints.command("resume", name, options=undone[1])
+        is_queue = not undone[1] and seen.facts.get("source") == "queue"
+        resume = (
+            hints.serve_command(seen.facts["run"] if name == "latest" else name)
+            if is_queue
+            else hints.command("resume", name, options=undone[1])
+        )
         lines += ["", *page.painted(f"{undone[0]}: {resume}", (resume, "bold"), indent="  ")]
     return lines
 
@@ -293,10 +298,12 @@ def _totals(seen: ViewedRun, page: Console) -> list[str]:
     ten = [f"{name} {value}" for name, value in seen.metrics.ten()]
     total = f"{jobs} job{'s' if jobs != 1 else ''}: {', '.join(counts)}" if jobs else "no jobs"
     if page.width is not None:
+        glued = ", ".join(part.replace(" ", NO_BREAK) for part in ten)  # a name stays beside its number
+        metrics = page.painted(f"metrics  {glued}", ("metrics", "dim"), indent=" " * 9)
         return [
             *page.painted(total, *counts.items()),
             "",
-            *page.painted(f"metrics  {', '.join(ten)}", ("metrics", "dim"), indent=" " * 9),
+            *(line.replace(NO_BREAK, " ") for line in metrics),
         ]
     return [total, f"metrics  {', '.join(ten[:6])},", f"         {', '.join(ten[6:])}"]
 

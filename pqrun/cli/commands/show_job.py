@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.cli.commands.show import rates_of
@@ -136,7 +137,9 @@ def _page(seen: ViewedJob, page: Console, name: str) -> list[str]:
 def _facts(seen: ViewedJob) -> Iterator[tuple[str, str]]:
     """Yield what is known of a job as a whole, each as a title and a text. Values of variables are left out."""
     row, spec = seen.row, seen.row.spec
-    yield "command", escape_controls(format_command(spec.work))
+    lines = [line for line in format_command(spec.work).split("\n") if line.strip()]
+    for line, title in zip_longest(lines, ["command"], fillvalue=""):
+        yield title, escape_controls(line)
     if args := arguments_by_name(spec):
         yield "arguments", escape_controls(" ".join(f"{name}={value}" for name, value in args.items()))
     if names := _variables(spec):

@@ -241,7 +241,7 @@ class LiveTableState(Observer):
         self._last_retried = (0, "")
         self.handlers = {
             ev.JobAdded: self._added, ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._job_waiting,
-            ev.JobDelayed: self._job_delayed,
+            ev.JobDelayed: self._job_delayed, ev.JobReopened: self._reopened,
         }  # fmt: skip
 
     @property
@@ -320,6 +320,10 @@ class LiveTableState(Observer):
 
     def _job_delayed(self, event: ev.JobDelayed, row: JobRow) -> None:
         self._waits[event.seq] = _Wait(row, "")
+
+    def _reopened(self, event: ev.JobReopened, row: JobRow) -> None:
+        """Forget the failures of a job that was restarted, as the counts do."""
+        self._failed = deque((f for f in self._failed if f.key.seq != event.seq), MAX_FAILURES_KEPT)
 
     def _forget_waits(self) -> None:
         """Forget the jobs that wait no more. Done for each frame, so that no start of a job has to."""

@@ -10,7 +10,7 @@ import pytest
 from pqrun.cli.commands import MODULES, find_command
 from pqrun.cli.commands.check_init_schema import EXAMPLE
 from pqrun.cli.fast_parser import read
-from pqrun.cli.short_help import DAILY
+from pqrun.cli.short_help import DAILY, DAILY_OF, MAX_OPTIONS
 from pqrun.core.text import command_words
 
 COMMANDS = [find_command(name) for name in MODULES]
@@ -31,6 +31,35 @@ def test_every_command_has_examples_that_can_be_typed(command):
 
 def test_daily_options_are_options_of_run_in_the_order_of_their_use():
     assert next(iter(DAILY)) == "jobs" and DAILY.keys() <= find_command("run").options.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_short_help_has_the_options_that_are_special_to_a_command_or_choose_among_many(command):
+    chosen = DAILY_OF.get(command.name)
+    assert chosen is not None or len(command.options) <= MAX_OPTIONS
+    assert set(chosen or ()) <= command.options.keys()
+
+
+@pytest.mark.slow
+def test_the_short_help_of_a_command_is_enough_to_begin_with_it(pqrun):
+    needed = {
+        "each": (":::", "{} the argument", "{.} without", "{n} the n-th"),
+        "resume": ("--failed ", "up to N jobs: 4, 50%, +1 or auto\n"),
+        "serve": ("--detach ", "--run NAME", "--max-queue N"),
+        "add": ("--id ID", "--retries N", "--timeout DUR", "--tags WORD"),
+    }
+    for name, parts in needed.items():
+        out = pqrun(name, "-h").out
+        assert [part for part in parts if part not in out] == [], out
+    assert "--keep-order" not in pqrun("serve", "-h").out, "a queue refuses it"
+
+
+@pytest.mark.slow
+def test_the_whole_help_shows_examples_as_they_are_typed_and_breaks_lines_only_at_its_width(pqrun):
+    assert r"printf 'make a\nmake b\n' | pqrun run -j4" in pqrun("help", "run").out
+    placeholders = pqrun("help", "each", env={"COLUMNS": "80"}).out.partition("Placeholders")[2]
+    lines = [line.strip() for line in placeholders.partition("worker.")[0].split("\n")]
+    assert len(lines) > 3 and all(len(line) > 60 for line in lines[1:-1]), lines
 
 
 @pytest.mark.slow
@@ -68,14 +97,17 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
         ("run", "--tiemout", "5m"): "pqrun: no such option: --tiemout\n  hint: did you mean ",
         ("run", "--timeout", "soon"): "pqrun: --timeout: not a duration: `soon`\n  hint: write seconds",
         ("run", "--only"): "pqrun: option '--only' requires an argument\n  hint: all options: pqrun help run\n",
-        ("resume",): "pqrun: missing argument 'RUN'\n  hint: all options: pqrun help resume\n",
+        ("resume",): "pqrun: missing argument 'RUN'\n  hint: for the latest run: pqrun resume latest; all options: ",
         ("help", "nosuch"): "pqrun: no such command 'nosuch'\n  hint: all commands: pqrun help\n",
-        ("ps", "--why", "a", "--json"): "pqrun: --why: prints why one job waits: give no other option or JOB\n",
+        ("ps", "--why", "a", "--json"): "pqrun: --why prints why one job waits: give no other option or JOB\n",
         ("set",): "pqrun: nothing to set: give jobs and an option, or -j, or --pool\n  hint: all options: pqrun help set\n",
-        ("set", "x"): "pqrun: JOB: give an option that changes the jobs, such as --priority\n",
+        ("set", "x"): "pqrun: give an option that changes the jobs, such as --priority\n",
         ("set", "--pool", "g=0"): "pqrun: --pool: out of range: `0` (write a number from 1 to 1,000,000)\n",
-        ("show", "--json", "--extract", "x", "--jsonl"): "pqrun: --jsonl: give --json or --jsonl, not both\n",
+        ("show", "--json", "--extract", "x", "--jsonl"): "pqrun: give --json or --jsonl, not both\n",
         ("nosuch",): "pqrun: no such command 'nosuch'",
+        ("/dev/null",): "pqrun: no such command '/dev/null'\n  hint: all commands: pqrun help\n",
+        (__file__,): f"pqrun: no such command '{__file__}'\n  hint: to run a file: pqrun run {__file__}\n",
+        ("add",): "pqrun: give a command, or a file with -f\n  hint: all options: pqrun help add\n",
     }  # fmt: skip
     for words, begin in told.items():
         done = pqrun(*words)

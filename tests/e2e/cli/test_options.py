@@ -86,6 +86,12 @@ def test_a_dry_run_prints_the_commands_in_starting_order_and_runs_nothing(run, t
     assert run("--dry-run", input="echo a\0b\n").code == 2
 
 
+def test_a_dry_run_with_tag_tells_the_jobs_of_a_matrix_apart(run, tmp_path):
+    (tmp_path / "jobs.yaml").write_text("jobs: [{id: a, matrix: {N: [1, 2]}, run: echo $N}, echo b]")
+    done = run("--dry-run", "--tag", str(tmp_path / "jobs.yaml"))
+    assert done.out == "a[N=1]\techo $N\na[N=2]\techo $N\n3\techo b\n"
+
+
 def test_a_dry_run_prints_a_job_with_a_short_time_limit_once_and_what_needs_it(run, tmp_path):
     (tmp_path / "jobs.yaml").write_text(
         "jobs:\n  - {id: a, run: echo a, timeout: 100ms, retries: 1}\n  - {id: b, run: echo b, needs: [a]}\n"

@@ -51,6 +51,16 @@ def test_the_page_has_the_attempts_the_fields_and_the_jobs_around_it(ran):
     assert lines[-1] == "all output: pqrun logs latest build"
 
 
+@pytest.mark.slow
+def test_a_command_of_several_lines_is_shown_as_it_was_written(pqrun, tmp_path):
+    (tmp_path / "jobs.yaml").write_text(
+        "jobs:\n- id: a\n  run: |\n    if true; then\n      echo 'b\tc'\n\n    fi\n"
+    )
+    assert pqrun("run", "-q", "jobs.yaml").code == 0
+    shown = pqrun("show", "latest", "a").out
+    assert f"\ncommand       if true; then\n{' ' * 16}echo 'b\\x09c'\n{' ' * 14}fi\nfrom " in shown, shown
+
+
 def test_fields_have_the_words_of_a_job_file(pqrun, tmp_path):
     fields = "allow_failure: true, pty: true, rerun: never, leftovers: keep, on_lost: fail"
     (tmp_path / "jobs.yaml").write_text(f"jobs:\n- {{id: a, run: 'true', {fields}}}\n")

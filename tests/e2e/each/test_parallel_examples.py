@@ -29,7 +29,7 @@ SAME = 211
 """At least so many examples give the same commands."""
 PAGE = Path(__file__).parents[3] / "docs/from-gnu-parallel.md"
 DIFFERENCES = {
-    r"-\w*q": "quote the command", r"--tag$": "not the id of `--tag`", r"--nice": "A dry run shows `--nice`",
+    r"-\w*q": "quote the command", r"--tag$": "shows the job's id for `--tag`", r"--nice": "A dry run shows `--nice`",
     r".*\{%\}|--slotreplace": "`{%}` and `--slotreplace` are a variable", r"--shuf": "`--shuf` puts the jobs",
     r"--latest-line": "With `--latest-line`", r"--halt": "so `--halt` stops nothing",
     r"-\w*0": "A dry run writes a newline in a value as `\\n`", r"\{\}": "at the beginning of a template is quoted",

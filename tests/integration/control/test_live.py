@@ -4,6 +4,7 @@
 import base64
 import json
 import os
+import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -394,6 +395,25 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
         gate.open()
         assert talk.request("wait", jobs=["a"])["failed"] == 0
         assert have(0)[0] == {"ok": True, "state": "ended"}
+
+
+@pytest.mark.slow
+def test_an_option_after_a_command_in_quotes_is_told_because_it_became_a_part_of_it(queue):
+    one = queue()
+    one.ask("pause")
+    told = "pqrun: `--id` is a part of the command: options of `pqrun add` come before it\n"
+    for words in (["sleep 9", "--id", "a"], ["sleep 9", "--id=a"]):
+        assert one("add", *words).err == (told if words[1] == "--id" else told.replace("--id", "--id=a"))
+    for words in (["make", "-j4", "--wait"], ["sleep 9"], ["my tool", "now"], ["--id", "b", "sleep 9"]):
+        assert one("add", *words).err == ""
+
+
+def test_ps_on_a_terminal_names_a_run_that_has_no_files(queue):
+    one = queue()
+    one.add(shlex.join([*PQRUN, "ps"]), id="ps", pty=True)
+    assert one("wait", "ps").code == 0, one("logs", one.run, "ps").out
+    plain = re.sub(r"\x1b\[[\d;]*m", "", one("logs", one.run, "ps").out)
+    assert re.match(r"queue  runs for \S+\r?\n\r?\nid  state ", plain), plain
 
 
 @pytest.mark.slow

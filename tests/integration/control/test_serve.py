@@ -208,6 +208,7 @@ def test_a_second_one_of_the_same_name_is_refused(queue, pqrun):
         result = pqrun(*words)
         assert (result.code, result.out) == (5, "")
         assert f"{one.directory} is in use by another pqrun (pid {one.process.pid})" in result.err
+        assert result.err.endswith("; stop it first: pqrun stop --run queue\n")
     assert one.add("true") == ["1"]
 
 

@@ -281,7 +281,9 @@ def test_going_on_with_what_is_over_runs_nothing(world):
     assert world.pqrun("run", lines=[append("a")]).code == 0
     size = (world.only_run / "journal.jsonl").stat().st_size
     for _ in range(2):
-        assert world.pqrun("resume", "latest").code == 0
+        again = world.pqrun("resume", "latest")
+        assert (again.code, again.err.count("pqrun: nothing is left to run: all jobs have ended\n")) == (0, 1)
+    assert world.pqrun("resume", "latest", "-q").err == ""
     assert world.counted("ran") == {"a": 1}
     assert (world.only_run / "journal.jsonl").stat().st_size < size + 2000
 

@@ -129,6 +129,16 @@ def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():
     assert table.unfinished == 1
 
 
+def test_a_restarted_job_is_no_longer_among_the_failures():
+    live_state, observers = watching()
+    observers.replay(night(1))
+    first, *rest = live_state.failures(100.0, MAX_FAILURES_KEPT)
+    spec = JobSpec(first.name, Command("true"))
+    observers.deliver([ev.JobReopened(100.0, first.seq, Outcome.FAILED, spec, "cli")])
+    kept = live_state.failures(100.0, MAX_FAILURES_KEPT)
+    assert rest and list(kept) == [failure for failure in rest if failure.seq != first.seq]
+
+
 class Output:
     """Stands for the capture of a running job."""
 

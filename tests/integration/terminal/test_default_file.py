@@ -52,6 +52,11 @@ def test_without_one_it_helps(run_here, tmp_path):
     (tmp_path / "here" / "pqrun.yaml").mkdir()  # no file
     code, shown = run_here("here/below")
     assert code == 2 and "Usage: pqrun run" in shown
+    assert (
+        "\npqrun: error: nothing to run: name a job file, or pipe in commands (there is no pqrun.yaml"
+        in shown
+    )
+    assert len(shown.rstrip().split("\n")) <= 24, "the short help, which fits on a screen"
 
 
 @pytest.mark.slow

@@ -144,6 +144,15 @@ def test_a_retry_says_why_above_the_table(terminal):
 
 
 @pytest.mark.slow
+def test_a_retry_with_a_long_reason_leaves_room_to_tell_its_job_from_others(terminal):
+    jobs = "echo it fails for a reason in many words >&2; [ $PQRUN_ATTEMPT = 2 ] || exit 9; : photo-4711.png"
+    window = terminal(80, 24, jobs=f"{jobs}  # pqrun: retries=3 retry_delay=10ms\n")
+    assert window.finish() == 0
+    heading = next(line for line in window.read_all().split("\n") if "  retry  " in line)
+    assert "4711.png  retry  try 2/4 in 10ms  exit 9: it fails" in heading, heading
+
+
+@pytest.mark.slow
 def test_after_ctrl_c_with_a_failure_both_ways_on_are_told(tmp_path):
     (tmp_path / "jobs.txt").write_text(
         "exit 3  # pqrun: id=bad\ntouch begun; sleep 60  # pqrun: id=long\ntrue\ntrue\n"

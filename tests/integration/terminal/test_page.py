@@ -168,6 +168,12 @@ def test_what_was_skipped_is_no_failure_and_takes_one_line(run):
     assert last_page(err)[0] == "pqrun: 1 of 3 jobs failed in T (1 failed, 2 skipped)"
 
 
+def test_skipped_jobs_are_listed_in_the_order_of_the_job_file(run):
+    needs = "".join(f", {{id: s{n}, run: x, needs: [a]}}" for n in range(4))
+    err = run("--format", "yaml", "-q", jobs=f"jobs: [{{id: a, run: exit 3}}{needs}]").stderr.decode()
+    assert "".join(f"SKIPPED s{n}: needs a\n" for n in range(4)) in err
+
+
 def test_many_skipped_jobs_leave_room_for_the_failures(run):
     needs = "".join(f", {{id: s{n}, run: x, needs: [a]}}" for n in range(MAX_FAILURES + 5))
     err = run(

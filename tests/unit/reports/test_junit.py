@@ -89,6 +89,12 @@ def test_what_a_failure_shows_is_what_it_said_on_either_stream(tmp_path):
     assert "| `what is wrong` |" in played.path("summary").read_text()
 
 
+def test_the_command_of_a_failure_has_the_lines_that_it_has_in_the_job_file(tmp_path):
+    spec = job("a", exit=ExitedWith(3), run="cd app\n\nmake 'a\tb'\nmake\x1b[1m check\n")
+    played = only(tmp_path, Cell([spec], 1))
+    assert case_of(played, "a")[0].text == "$ cd app\n$ make 'a b'\n$ make check\nexit 3"
+
+
 def test_a_job_that_failed_at_last_keeps_the_attempts_before_as_reruns(tmp_path):
     played = only(tmp_path, CELLS["tried in vain"])
     case = case_of(played, "a")
