@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, assert_never, get_args
 
 from pqrun.core import events as ev
@@ -12,15 +11,18 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.reports import Ending, Report, RunInfo
-from pqrun.reports.json_document import numbers, timestamp
+from pqrun.reports.json_document import Wall, numbers, timestamp, wall_start
 from pqrun.reports.targets import StreamingFile
 
-Moment = Callable[[float], str]
 EventFacts = tuple[str, dict[str, Any]]
 
 
-def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
+def event_facts(event: ev.Event, wall: Wall) -> EventFacts:
     """Return the name and facts of an event that is logged, without its time and job."""
+
+    def moment(at: float) -> str:
+        return timestamp(wall(at))
+
     match event:
         case ev.JobAdded(spec=spec, by=by):
             return "job_added", {**_spec(spec), "by": by or None}
@@ -37,7 +39,7 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
         case ev.AttemptStopping(_, _, attempt, reason, force):
             return "attempt_stopping", {"attempt": attempt, "reason": str(reason), "force": force}
         case ev.AttemptEnded():
-            return "attempt_ended", _attempt(event, moment)
+            return "attempt_ended", _attempt(event, wall)
         case ev.JobWaiting(_, _, attempt, until):
             return "job_waiting", {"attempt": attempt, "until": moment(until)}
         case ev.JobDelayed(_, _, attempt, until):
@@ -86,7 +88,7 @@ def _run_facts(
             assert_never(event)
 
 
-def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
+def _attempt(event: ev.AttemptEnded, wall: Wall) -> dict[str, Any]:
     exit, output = event.exit, event.output
     ran = not isinstance(exit, NotStarted)
     return {
@@ -96,8 +98,8 @@ def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
         "signal": exit.name if isinstance(exit, KilledBySignal) else None,
         "reason": str(event.asked) if event.asked else None,
         "message": event.said.message or getattr(exit, "why", None),
-        "started_at": moment(event.began) if ran else None,
-        "ended_at": moment(event.ended),
+        "started_at": timestamp(wall_start(wall, event.began, event.ended)) if ran else None,
+        "ended_at": timestamp(wall(event.ended)),
         "run_s": round(max(0.0, event.ended - event.began), 6) if ran else None,
         "user_s": round(event.usage.user, 6),
         "sys_s": round(event.usage.system, 6),
@@ -153,7 +155,7 @@ class EventLog(Report):
         self._target.close()
 
     def _log(self, event: ev.Event, row: JobRow | None) -> None:
-        name, facts = event_facts(event, self._moment)
+        name, facts = event_facts(event, self._run.wall)
         self._last = event.at
         if row is not None:
             facts = {"seq": row.seq, "id": row.spec.id, **facts}

@@ -25,6 +25,15 @@ def timestamp(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def wall_start(wall: Wall, began: float, ended: float) -> float:
+    """Return the start of an attempt, in seconds since the epoch.
+
+    The attempt is as long on the wall clock as on that of the engine, from which time in which pqrun was suspended
+    is missing. The journal has this start, too.
+    """
+    return began + (wall(ended) - ended)
+
+
 def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[str, Any]:
     """Return a job as the document and records show it. `rate`: in how many of its last runs it failed, if known.
 
@@ -35,7 +44,10 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
     def moment(at: float | None) -> str | None:
         return None if at is None else timestamp(wall(at))
 
-    took = None if row.started is None or row.ended is None else round(max(0.0, row.ended - row.started), 6)
+    began, took = None if row.started is None else wall(row.started), None
+    if row.started is not None and row.ended is not None:
+        began = wall_start(wall, row.started, row.ended)
+        took = round(max(0.0, row.ended - row.started), 6)
     run = getattr(row.spec.work, "run", None)
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
@@ -50,7 +62,7 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
         "priority": row.spec.priority.name.lower(),
         "tags": list(row.spec.tags),
         "queued_at": moment(row.queued),
-        "started_at": moment(row.started),
+        "started_at": None if began is None else timestamp(began),
         "ended_at": moment(row.ended),
         "wait_s": None if row.waited is None else round(row.waited, 6),
         "run_s": took,
