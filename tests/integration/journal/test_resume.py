@@ -301,6 +301,40 @@ def test_resume_after_resume_after_resume(world):
     assert sorted(ends) == [1, 2, 3]
 
 
+@pytest.mark.slow
+def test_results_that_a_killed_pqrun_did_not_write_are_written_by_resume(world):
+    stuck = "test -e go || { echo run >> ran; exec sleep 60; }; echo last"
+    skipped = '{"id": "skipped", "run": "true", "needs": ["bad"]}'
+    jobs = '{"id": "bad", "run": "echo out; echo err >&2; exit 3"}, ' + skipped
+    world.write("jobs.json", f'{{"jobs": [{jobs}, {{"id": "long", "run": "{stuck}"}}]}}')
+    bad, skipped = world.here / "results/1-bad", world.here / "results/2-skipped"
+
+    def told():
+        return (
+            world.counted("ran") and (skipped / "meta.json").exists() and (skipped / "meta.json").read_text()
+        )
+
+    world.kill_when(told, "run", "jobs.json", "-j1", "--results", "results")
+    whole = {path: path.read_bytes() for path in (world.here / "results").glob("*/*")}
+    assert {bad / "stdout", bad / "meta.json", skipped / "meta.json"} <= whole.keys()
+
+    # As they are if it is killed a moment earlier: without a record, or with a part of it.
+    (bad / "stdout").unlink()
+    (bad / "meta.json").write_text('{"id": "ba')
+    (skipped / "meta.json").unlink()
+    skipped.rmdir()
+    world.write("go", "")
+    assert world.pqrun("resume", "latest").code == 1
+    now = {path: path.read_bytes() for path in (world.here / "results").glob("*/*")}
+    assert {path: now[path] for path in whole} == whole
+    assert (world.here / "results/3-long/stdout").read_text() == "last\n"
+
+    # What is complete is not written again.
+    changed = {path: path.stat().st_mtime_ns for path in now}
+    assert world.pqrun("resume", "latest").code == 1
+    assert {path: path.stat().st_mtime_ns for path in now} == changed
+
+
 # An edited list
 
 
