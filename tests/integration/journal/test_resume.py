@@ -108,8 +108,11 @@ def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
     world.until(lambda: world.read("ran"))
     process.send_signal(signal.SIGINT)
     process.wait()
-    assert world.pqrun("resume", "latest").code == 1
+    assert world.pqrun("resume", "latest", "--summary", "summary").code == 1
     assert world.counted("ran") == {"a": 1}
+    assert "Stopped by" not in world.read("summary")  # that was the process before
+    assert world.look("show", "latest", "--summary", "later").code == 0
+    assert world.read("later") == world.read("summary")
     assert world.pqrun("resume", "latest", "--failed", "--timeout", "50ms").code == 1
     assert world.counted("ran") == {"a": 2}
 
