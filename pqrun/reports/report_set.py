@@ -193,7 +193,9 @@ class ReportSet(Observer):
         with self._lock:
             self._over = True
             if ending.run.get("state") == "ended":
-                self._reports.table.stopped = ""  # an earlier process was, and the last one had nothing to start
+                self._reports.table.stopped = (
+                    ""  # an earlier process was, and the last one had nothing to start
+                )
         for target in self._wanted.targets.values():
             target.wanted_to_stop = lambda: wait(0.0)
         self._reports.each(lambda report: report.finish(self._considered(ending)))

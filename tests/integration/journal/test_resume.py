@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 
@@ -403,6 +404,41 @@ def test_what_was_skipped_for_a_job_that_the_edited_list_mends_runs_after_it(wor
     assert {id: job["state"] for id, job in result.jobs.items()} == {
         "good": "ok", "bad": "failed", "build": "ok", "test": "ok", "ship": "ok", "other": "skipped",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_edited_list_may_say_of_a_failed_job_that_it_may_fail(world):
+    def jobs(**fields):
+        bad = {"run": "echo why; exit $((PQRUN_ATTEMPT + 2))", "retries": {"max": 1, "delay": 0}, **fields}
+        listed = {"bad": bad, "test": {"run": "echo test >> ran", "needs": ["bad"]}}
+        world.write("jobs.json", json.dumps({"jobs": listed}))
+
+    def reports(name):
+        return ("--summary", f"{name}.md", "--junit", f"{name}.xml", "--html", f"{name}.html")
+
+    jobs()
+    assert world.pqrun("run", "jobs.json").code == 1
+    jobs(allow_failure=True)
+    done = world.pqrun("run", "jobs.json", "--resume", "latest", *reports("live"))
+    assert (done.code, world.read("ran")) == (0, "test\n")
+    assert "no longer skipped: 1 job" in done.err
+    assert "FAILED bad: exit 4 (may fail)" in done.err
+    assert "exit 4 (may fail)" in world.read("live.md")
+    assert 'failures="0" errors="0"' in world.read("live.xml")
+    chunks = re.findall(r'<script [^>]*class="chunk">(.*?)</script>', world.read("live.html"))
+    (jobs_of_page,) = (chunk["columns"] for chunk in map(json.loads, chunks) if chunk["kind"] == "jobs")
+    columns = (jobs_of_page["seq"], jobs_of_page["allowed"], jobs_of_page["last"]["at"])
+    records = {seq: facts for seq, *facts in zip(*columns, strict=True)}
+    assert (records[1][0], jobs_of_page["last"]["values"][records[1][1]]) == (1, "why")
+    assert world.look("show", "latest", *reports("later")).code == 0
+    assert [world.read(f"later.{kind}") == world.read(f"live.{kind}") for kind in ("md", "xml")] == [True] * 2
+    assert json.loads(world.look("runs", "--json").out)["runs"][0]["failed"] == 0
+
+    jobs()
+    done = world.pqrun("run", "jobs.json", "--resume", "latest", *reports("live"))
+    assert (done.code, world.read("ran")) == (1, "test\n")
+    assert "(may fail)" not in done.err + world.read("live.md")
+    assert 'failures="1"' in world.read("live.xml")
 
 
 @pytest.mark.slow
