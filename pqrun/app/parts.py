@@ -104,7 +104,8 @@ class RunParts:
             return None
         from pqrun.reports.results_dir import ResultsDirectory
 
-        return ResultsDirectory(self.settings.reports.results, self.clock.wall)
+        known = self.record.found.jobs.values() if self.record.found else ()
+        return ResultsDirectory(self.settings.reports.results, self.clock.wall, known)
 
     def _new_scheduler(self) -> Scheduler:
         limits, source, restart = self.settings.limits, self.source, self.restart
@@ -239,12 +240,11 @@ class RunParts:
 
     def _begin_reports(self) -> None:
         path = self.record.directory.path if self.record.directory else None
-        began, wall = self.collector.began, self.clock.wall
         header = self.record.found.header if self.record.found else None
         command = self.settings.record.command if header is None else header.get("command", "")
         run = RunInfo(
-            self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory, command,
-            self.endless,
+            self.record.run_id, self.files, self.first_workers, self.collector.began, self.clock.wall, path,
+            self.directory, command, self.endless,
         )  # fmt: skip
         self.reports.begin(run, self.table)
 

@@ -348,6 +348,8 @@ class JobTable:
                 self._count(row, -1)
             row.spec, row.priority = event.spec, event.spec.priority
             if has_ended:
+                if isinstance(row, FullRow) and row.state in (Outcome.FAILED, Outcome.TIMEOUT):
+                    row.allowed = event.spec.allow_failure
                 self._count(row, 1)
             if event.front:
                 self._places += 1

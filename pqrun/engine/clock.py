@@ -42,7 +42,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._drift = 0.0
-        self._paused_seconds = 0.0
+        self._pauses: list[tuple[float, float]] = []  # the moment of each, and the seconds of all until then
         self._paused_at: float | None = None
         self._start = self._offset = time.time() - monotonic()
 
@@ -52,8 +52,11 @@ class SystemClock:
         return monotonic() + self._offset if still is None else still
 
     def wall(self, at: float) -> float:
-        """Return the seconds since the epoch at the time `at`."""
-        return at + self._paused_seconds
+        """Return the seconds since the epoch at the time `at`; a pause changes no time before it."""
+        for since, seconds in reversed(self._pauses):
+            if at >= since:
+                return at + seconds
+        return at
 
     def drift(self) -> float:
         """Return how many seconds the wall clock is ahead of `now`: it was set, or pqrun or the machine was suspended."""
@@ -72,5 +75,5 @@ class SystemClock:
         """Let the clock go on."""
         if self._paused_at is not None:
             self._offset = self._paused_at - monotonic()
-            self._paused_seconds = self._start - self._offset
+            self._pauses.append((self._paused_at, self._start - self._offset))
             self._paused_at = None

@@ -139,13 +139,14 @@ class Encoder:
         texts: list[str] = []
         if not is_part and events and type(events[0]) is ev.JobAdded:
             self._look_ahead(events)
-        self._shift = shift = self._wall(0.0)  # the same for all times
         at, time = nan, ""
         for event, encode in zip(events, map(self._by_type.get, map(type, events)), strict=True):
             if encode is not None:
                 if event.at != at:  # most events of a turn have the same time
                     at = event.at
-                    time = f"{at + shift:.7f}"
+                    wall = self._wall(at)
+                    self._shift = wall - at
+                    time = f"{wall:.7f}"
                 encode(event, time, texts)
         self._ended = None
         return texts

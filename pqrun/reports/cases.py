@@ -72,11 +72,13 @@ class CaseReport(Report):
     def __init__(self, table: JobTable) -> None:
         self.table = table
         self._tails: dict[int, tuple[bytes, bytes]] = {}
+        self._failed: dict[int, bool] = {}  # whether the job may fail, by number
         self.handlers: dict[type, Handler] = {
             ev.AttemptEnded: self._attempt_ended,
             ev.JobEnded: self._job_ended,
             ev.JobReopened: self._taken_back,
             ev.JobDropped: self._taken_back,
+            ev.JobChanged: self._changed,
         }
 
     def put(self, case: ReportedCase) -> None:
@@ -108,9 +110,22 @@ class CaseReport(Report):
             self._tails[row.seq] = tails
 
     def _job_ended(self, event: ev.JobEnded, row: JobRow) -> None:
+        if event.outcome in (Outcome.FAILED, Outcome.TIMEOUT):
+            self._failed[event.seq] = event.allowed
         self.put(ReportedCase(row, *self._tails.pop(event.seq, ())))
 
+    def _changed(self, event: ev.JobChanged, row: JobRow | None) -> None:
+        """Report a failed job again if an edited list has changed whether it may fail."""
+        if row is not None and self._failed.get(event.seq, row.allowed) != row.allowed:
+            from pqrun.journal.stored_rows import recorded_output
+
+            output = recorded_output(row)
+            self.forget(event.seq)
+            self._failed[event.seq] = row.allowed
+            self.put(ReportedCase(row, end_of(output.out, self.tail), end_of(output.err, self.tail)))
+
     def _taken_back(self, event: ev.JobReopened | ev.JobDropped, _: JobRow | None) -> None:
+        self._failed.pop(event.seq, None)
         self.forget(event.seq)
 
 

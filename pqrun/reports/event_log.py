@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, assert_never, get_args
 
 from pqrun.core import events as ev
@@ -11,32 +10,31 @@ from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, LostExit, NotSta
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
-from pqrun.reports.json_document import timestamp
+from pqrun.reports.json_document import Wall, timestamp, wall_start
 from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import StreamingFile
 
 SCHEMA = 1
-Moment = Callable[[float], str]
 EventFacts = tuple[str, dict[str, Any]]
 
 
-def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
+def event_facts(event: ev.Event, wall: Wall) -> EventFacts:
     """Return the name and facts of an event that is logged, without its time and job."""
     if isinstance(event, ev.JobEvent):
-        return _job_facts(event, moment)
-    return _run_facts(event) if isinstance(event, ev.RunEvent) else _attempt_facts(event, moment)
+        return _job_facts(event, wall)
+    return _run_facts(event) if isinstance(event, ev.RunEvent) else _attempt_facts(event, wall)
 
 
-def _job_facts(event: ev.JobEvent, moment: Moment) -> EventFacts:
+def _job_facts(event: ev.JobEvent, wall: Wall) -> EventFacts:
     match event:
         case ev.JobAdded(spec=spec, by=by):
             return "job_added", {**_spec(spec), "by": by or None}
         case ev.JobQueued(_, _, attempt, priority):
             return "job_queued", {"attempt": attempt, "priority": priority.name.lower()}
         case ev.JobWaiting(_, _, attempt, until):
-            return "job_waiting", {"attempt": attempt, "until": moment(until)}
+            return "job_waiting", {"attempt": attempt, "until": timestamp(wall(until))}
         case ev.JobDelayed(_, _, attempt, until):
-            return "job_delayed", {"attempt": attempt, "until": moment(until)}
+            return "job_delayed", {"attempt": attempt, "until": timestamp(wall(until))}
         case ev.JobRemoved():
             return "job_removed", {}
         case ev.JobEnded(_, _, outcome, attempts, allowed, because, by):
@@ -54,7 +52,7 @@ def _job_facts(event: ev.JobEvent, moment: Moment) -> EventFacts:
             assert_never(event)
 
 
-def _attempt_facts(event: ev.AttemptEvent, moment: Moment) -> EventFacts:
+def _attempt_facts(event: ev.AttemptEvent, wall: Wall) -> EventFacts:
     match event:
         case ev.AttemptSubmitted(_, _, attempt, waited):
             return "attempt_submitted", {"attempt": attempt, "wait_s": round(waited, 6)}
@@ -67,7 +65,7 @@ def _attempt_facts(event: ev.AttemptEvent, moment: Moment) -> EventFacts:
         case ev.AttemptStopping(_, _, attempt, reason, force):
             return "attempt_stopping", {"attempt": attempt, "reason": str(reason), "force": force}
         case ev.AttemptEnded():
-            return "attempt_ended", _ended_attempt(event, moment)
+            return "attempt_ended", _ended_attempt(event, wall)
         case ev.StatusReported(_, _, attempt, status, progress):
             return "job_said", {"attempt": attempt, "status": status, "progress": progress}
         case ev.OutputGrew():
@@ -96,7 +94,7 @@ def _run_facts(event: ev.RunEvent) -> EventFacts:
             assert_never(event)
 
 
-def _ended_attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
+def _ended_attempt(event: ev.AttemptEnded, wall: Wall) -> dict[str, Any]:
     exit, output = event.exit, event.output
     ran = not isinstance(exit, NotStarted)
     return {
@@ -106,8 +104,8 @@ def _ended_attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
         "signal": exit.name if isinstance(exit, KilledBySignal) else None,
         "reason": str(event.asked) if event.asked else None,
         "message": event.said.message or (exit.why if isinstance(exit, LostExit | NotStarted) else None),
-        "started_at": moment(event.began) if ran else None,
-        "ended_at": moment(event.ended),
+        "started_at": timestamp(wall_start(wall, event.began, event.ended)) if ran else None,
+        "ended_at": timestamp(wall(event.ended)),
         "run_s": round(max(0.0, event.ended - event.began), 6) if ran else None,
         "user_s": round(event.usage.user, 6),
         "sys_s": round(event.usage.system, 6),
@@ -160,7 +158,7 @@ class EventLog(Report):
         self._target.close()
 
     def _log(self, event: ev.Event, row: JobRow | None) -> None:
-        name, facts = event_facts(event, self._moment)
+        name, facts = event_facts(event, self._run.wall)
         self._last = event.at
         if row is not None:
             facts = {"seq": row.seq, "id": row.spec.id, **facts}

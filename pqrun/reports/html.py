@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from pqrun.core import events as ev
-from pqrun.core.job import CountedAs
+from pqrun.core.job import CountedAs, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.reports.cases import as_recorded, end_of
 from pqrun.reports.page_data import AttemptRecords, RecordSpool, job_record, logs_of, page_head, script_of
 from pqrun.reports.page_files import single_file
 from pqrun.reports.report import Ending, Report, RunInfo
-from pqrun.reports.safe_text import printed
+from pqrun.reports.safe_text import last_lines, printed
 from pqrun.reports.targets import AtomicFile
 from pqrun.reports.text_spool import TextSpool
 
@@ -53,6 +53,7 @@ class HtmlReport(Report):
             ev.JobWaiting: self._waiting,
             ev.JobEnded: self._job_ended,
             ev.JobDropped: self._job_dropped,
+            ev.JobChanged: self._changed,
         }
 
     def finish(self, ending: Ending) -> None:
@@ -79,6 +80,20 @@ class HtmlReport(Report):
         self._jobs -= 1
         self._dropped.append(event.seq)
         self._attempts.last.pop(event.seq, None)
+
+    def _changed(self, event: ev.JobChanged, row: JobRow | None) -> None:
+        """Write the record of a failed job again, because an edited list can say that it may fail."""
+        if row is not None and row.outcome in (Outcome.FAILED, Outcome.TIMEOUT):
+            from pqrun.journal.stored_rows import recorded_output
+
+            streams = recorded_output(row)
+            ends = (
+                last_lines(end_of(stream, REDUCED_STREAM_BYTES), 1) for stream in (streams.err, streams.out)
+            )
+            self._attempts.last[event.seq] = row.message or next(
+                (line for line, *_ in filter(None, ends)), ""
+            )
+            self._put(row)
 
     def _put(self, row: JobRow) -> None:
         last = self._attempts.last.pop(row.seq, "")

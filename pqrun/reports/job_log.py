@@ -12,6 +12,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, KilledBySignal, NotStarted, StopReason, format_command
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
+from pqrun.reports.json_document import wall_start
 from pqrun.reports.report import Ending, Report, RunInfo
 from pqrun.reports.targets import StreamingFile
 
@@ -44,8 +45,9 @@ class JobLog(Report):
         began = row.ended if row.started is None or isinstance(row.exit, NotStarted) else row.started
         assert began is not None and row.ended is not None
         code, number = _how(row)
+        start = wall_start(self._run.wall, began, row.ended)
         facts = (
-            str(row.seq), ":", f"{self._run.wall(began):10.3f}", f"{max(0.0, row.ended - began):10.3f}",
+            str(row.seq), ":", f"{start:10.3f}", f"{max(0.0, row.ended - began):10.3f}",
             "0", str(row.stdout_bytes), str(code), str(number),
         )  # fmt: skip
         command = format_command(row.spec.work).replace("\n", "\0")  # as GNU parallel does: a line is a job

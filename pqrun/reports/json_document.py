@@ -25,6 +25,15 @@ def timestamp(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def wall_start(wall: Wall, began: float, ended: float) -> float:
+    """Return the start of an attempt, in seconds since the epoch.
+
+    The attempt is as long on the wall clock as on that of the engine, from which time in which pqrun was suspended
+    is missing. The journal has this start, too.
+    """
+    return began + (wall(ended) - ended)
+
+
 def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[str, Any]:
     """Return a job as the document and records show it. `rate`: in how many of its last runs it failed, if known.
 
@@ -32,11 +41,6 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
     only if it reads a part of the input of `each --pipe`. `stdout` is a file that holds nothing else: output in a
     pack has only `stdout_at`.
     """
-
-    def moment(at: float | None) -> str | None:
-        return None if at is None else timestamp(wall(at))
-
-    took = None if row.started is None or row.ended is None else round(max(0.0, row.ended - row.started), 6)
     run = run_of(row.spec)
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
@@ -50,11 +54,7 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
         "max_attempts": row.max_attempts,
         "priority": row.spec.priority.name.lower(),
         "tags": list(row.spec.tags),
-        "queued_at": moment(row.queued),
-        "started_at": moment(row.started),
-        "ended_at": moment(row.ended),
-        "wait_s": None if row.waited is None else round(row.waited, 6),
-        "run_s": took,
+        **_times(row, wall),
         **_output(row),
         "message": row.message or None,
         "user_s": round(row.usage.user, 6),
@@ -64,6 +64,21 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
         **({"where": row.where} if row.where else {}),
         **({} if rate is None else {"last_runs": rate._asdict()}),
         **bytes_beside("run", run),
+    }
+
+
+def _times(row: JobRow, wall: Wall) -> dict[str, Any]:
+    queued, started, ended = row.queued, row.started, row.ended
+    began, took = None if started is None else wall(started), None
+    if started is not None and ended is not None:
+        began = wall_start(wall, started, ended)
+        took = round(max(0.0, ended - started), 6)
+    return {
+        "queued_at": None if queued is None else timestamp(wall(queued)),
+        "started_at": None if began is None else timestamp(began),
+        "ended_at": None if ended is None else timestamp(wall(ended)),
+        "wait_s": None if row.waited is None else round(row.waited, 6),
+        "run_s": took,
     }
 
 

@@ -191,8 +191,7 @@ class ReportSet(Observer):
         for target in self._wanted.targets.values():
             target.patience = FLUSH_TIMEOUT_SECONDS if hurry else target.patience
         self.deliver(untold)
-        with self._lock:
-            self._over = True
+        self._close(ended=ending.run.get("state") == "ended")
         for target in self._wanted.targets.values():
             target.wanted_to_stop = lambda: wait(0.0)
         self._reports.each(lambda report: report.finish(self._considered(ending)))
@@ -212,6 +211,13 @@ class ReportSet(Observer):
             for failure in failures:
                 err.note(failure)
         return ending.code
+
+    def _close(self, *, ended: bool) -> None:
+        """Take no more events. `ended`: the run is not stopped, though an earlier process of it may have been."""
+        with self._lock:
+            self._over = True
+            if ended:
+                self._reports.table.stopped = ""
 
     def _failed(self, report: Report, error: Exception) -> None:
         """Record the failure of a report, which gets nothing more; the run and the other reports go on."""

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
@@ -33,9 +34,11 @@ class ResultsDirectory(Observer):
     """The writer of the job directories: the output when its last attempt has ended, then the record.
 
     It comes before the observers that may remove output. `failure`: why a directory could not be written, if so.
+    `known`: the jobs of a resumed run. Of those that have ended, directories that a killed pqrun did not complete are
+    written now.
     """
 
-    def __init__(self, directory: str, wall: Callable[[float], float]) -> None:
+    def __init__(self, directory: str, wall: Callable[[float], float], known: Iterable[JobRow] = ()) -> None:
         self.failure = ""
         self._directory = directory
         self._wall = wall
@@ -44,6 +47,17 @@ class ResultsDirectory(Observer):
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create {directory}: {error.strerror}") from None
+        for row in known:
+            if row.outcome is not None and not _is_complete(_path(directory, row), row):
+                self._write_ended(row)
+
+    def _write_ended(self, row: JobRow) -> None:
+        try:
+            if row.attempts:
+                _write_streams(recorded_output(row), _path(self._directory, row))
+            self._describe(None, row)
+        except OSError as error:
+            self._failed(error)
 
     def _write(self, event: ev.AttemptEnded, row: JobRow) -> None:
         if event.counted is CountedAs.RETRIED:
@@ -53,7 +67,7 @@ class ResultsDirectory(Observer):
         except OSError as error:
             self._failed(error)
 
-    def _describe(self, _: ev.JobEnded, row: JobRow) -> None:
+    def _describe(self, _: ev.JobEnded | None, row: JobRow) -> None:
         try:
             path = _path(self._directory, row)
             os.makedirs(path, exist_ok=True)
@@ -85,6 +99,16 @@ def extract(row: JobRow, directory: str) -> JobRow:
 
 def _path(directory: str, row: JobRow) -> str:
     return f"{directory}/{row.seq}-{safe_name(row.spec.id)}"
+
+
+def _is_complete(path: str, row: JobRow) -> bool:
+    """Return whether the directory has the record of the job's last end, which is written after its output."""
+    try:
+        with open(f"{path}/meta.json", encoding="utf-8") as meta:
+            said = json.load(meta)
+        return (said["state"], said["attempts"]) == (row.state, row.attempts)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _write_streams(output: Capture | None, path: str) -> None:

@@ -18,6 +18,7 @@ MAX_TAIL_LINES = 5
 MAX_SLOWEST = 3
 MAX_FLAKY = 3
 MAX_LINE_LENGTH = 300
+MAY_FAIL = " (may fail)"
 
 
 class SummaryFailure(NamedTuple):
@@ -69,6 +70,7 @@ class RunSummary(Observer):
             ev.JobEnded: self._ended,
             ev.JobReopened: self._forget,
             ev.JobDropped: self._forget,
+            ev.JobChanged: self._changed,
         }
 
     @property
@@ -121,6 +123,16 @@ class RunSummary(Observer):
             SummaryFailure(row, event.seq, row.spec, event.outcome, how, event.attempts, took, said, lines)
         )
 
+    def _changed(self, event: ev.JobChanged, row: JobRow | None) -> None:
+        """Say of a failed job whether it may fail, which an edited list can change."""
+        if row is not None and row.outcome in (Outcome.FAILED, Outcome.TIMEOUT):
+            self.failures = [
+                job._replace(how=job.how.removesuffix(MAY_FAIL) + MAY_FAIL * row.allowed)
+                if job.seq == event.seq
+                else job
+                for job in self.failures
+            ]
+
     def _forget(self, event: ev.JobReopened | ev.JobDropped, _: JobRow | None) -> None:
         seq = event.seq
         self._lines.pop(seq, None)
@@ -139,7 +151,7 @@ def how_it_ended(event: ev.JobEnded, row: JobRow) -> str:
         how = "before it began"
     else:
         how = describe_exit(row.exit, row.asked, row.spec.timeout)
-    return f"{how} (may fail)" if event.allowed else how
+    return how + MAY_FAIL if event.allowed else how
 
 
 def _last_words(event: ev.AttemptEnded) -> tuple[list[str], list[str]]:

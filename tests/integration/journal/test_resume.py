@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 
@@ -108,8 +109,11 @@ def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
     world.until(lambda: world.read("ran"))
     process.send_signal(signal.SIGINT)
     process.wait()
-    assert world.pqrun("resume", "latest").code == 1
+    assert world.pqrun("resume", "latest", "--summary", "summary").code == 1
     assert world.counted("ran") == {"a": 1}
+    assert "Stopped by" not in world.read("summary")  # that was the process before
+    assert world.look("show", "latest", "--summary", "later").code == 0
+    assert world.read("later") == world.read("summary")
     assert world.pqrun("resume", "latest", "--failed", "--timeout", "50ms").code == 1
     assert world.counted("ran") == {"a": 2}
 
@@ -303,6 +307,40 @@ def test_resume_after_resume_after_resume(world):
     assert sorted(ends) == [1, 2, 3]
 
 
+@pytest.mark.slow
+def test_results_that_a_killed_pqrun_did_not_write_are_written_by_resume(world):
+    stuck = "test -e go || { echo run >> ran; exec sleep 60; }; echo last"
+    skipped = '{"id": "skipped", "run": "true", "needs": ["bad"]}'
+    jobs = '{"id": "bad", "run": "echo out; echo err >&2; exit 3"}, ' + skipped
+    world.write("jobs.json", f'{{"jobs": [{jobs}, {{"id": "long", "run": "{stuck}"}}]}}')
+    bad, skipped = world.here / "results/1-bad", world.here / "results/2-skipped"
+
+    def told():
+        return (
+            world.counted("ran") and (skipped / "meta.json").exists() and (skipped / "meta.json").read_text()
+        )
+
+    world.kill_when(told, "run", "jobs.json", "-j1", "--results", "results")
+    whole = {path: path.read_bytes() for path in (world.here / "results").glob("*/*")}
+    assert {bad / "stdout", bad / "meta.json", skipped / "meta.json"} <= whole.keys()
+
+    # As they are if it is killed a moment earlier: without a record, or with a part of it.
+    (bad / "stdout").unlink()
+    (bad / "meta.json").write_text('{"id": "ba')
+    (skipped / "meta.json").unlink()
+    skipped.rmdir()
+    world.write("go", "")
+    assert world.pqrun("resume", "latest").code == 1
+    now = {path: path.read_bytes() for path in (world.here / "results").glob("*/*")}
+    assert {path: now[path] for path in whole} == whole
+    assert (world.here / "results/3-long/stdout").read_text() == "last\n"
+
+    # What is complete is not written again.
+    changed = {path: path.stat().st_mtime_ns for path in now}
+    assert world.pqrun("resume", "latest").code == 1
+    assert {path: path.stat().st_mtime_ns for path in now} == changed
+
+
 # An edited list
 
 
@@ -370,6 +408,41 @@ def test_what_was_skipped_for_a_job_that_the_edited_list_mends_runs_after_it(wor
     assert {id: job["state"] for id, job in result.jobs.items()} == {
         "good": "ok", "bad": "failed", "build": "ok", "test": "ok", "ship": "ok", "other": "skipped",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_edited_list_may_say_of_a_failed_job_that_it_may_fail(world):
+    def jobs(**fields):
+        bad = {"run": "echo why; exit $((PQRUN_ATTEMPT + 2))", "retries": {"max": 1, "delay": 0}, **fields}
+        listed = {"bad": bad, "test": {"run": "echo test >> ran", "needs": ["bad"]}}
+        world.write("jobs.json", json.dumps({"jobs": listed}))
+
+    def reports(name):
+        return ("--summary", f"{name}.md", "--junit", f"{name}.xml", "--html", f"{name}.html")
+
+    jobs()
+    assert world.pqrun("run", "jobs.json").code == 1
+    jobs(allow_failure=True)
+    done = world.pqrun("run", "jobs.json", "--resume", "latest", *reports("live"))
+    assert (done.code, world.read("ran")) == (0, "test\n")
+    assert "no longer skipped: 1 job" in done.err
+    assert "FAILED bad: exit 4 (may fail)" in done.err
+    assert "exit 4 (may fail)" in world.read("live.md")
+    assert 'failures="0" errors="0"' in world.read("live.xml")
+    chunks = re.findall(r'<script [^>]*class="chunk">(.*?)</script>', world.read("live.html"))
+    (jobs_of_page,) = (chunk["columns"] for chunk in map(json.loads, chunks) if chunk["kind"] == "jobs")
+    columns = (jobs_of_page["seq"], jobs_of_page["allowed"], jobs_of_page["last"]["at"])
+    records = {seq: facts for seq, *facts in zip(*columns, strict=True)}
+    assert (records[1][0], jobs_of_page["last"]["values"][records[1][1]]) == (1, "why")
+    assert world.look("show", "latest", *reports("later")).code == 0
+    assert [world.read(f"later.{kind}") == world.read(f"live.{kind}") for kind in ("md", "xml")] == [True] * 2
+    assert json.loads(world.look("runs", "--json").out)["runs"][0]["failed"] == 0
+
+    jobs()
+    done = world.pqrun("run", "jobs.json", "--resume", "latest", *reports("live"))
+    assert (done.code, world.read("ran")) == (1, "test\n")
+    assert "(may fail)" not in done.err + world.read("live.md")
+    assert 'failures="1"' in world.read("live.xml")
 
 
 @pytest.mark.slow

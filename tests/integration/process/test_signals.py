@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Signals to pqrun: it stops, stops at once, waits with its jobs, or says what runs."""
 
+import json
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,41 @@ def test_suspended_time_counts_against_no_limit(world: World) -> None:
 
     assert (facts.code, facts.states) == (0, ["ok"])
     assert facts.document["jobs"][0]["run_s"] < 2
+
+
+@pytest.mark.slow
+def test_a_suspension_moves_no_time_before_it_in_any_record(world: World) -> None:
+    reports = ("--joblog", "jobs.log", "--events", "events", "--results", "results")
+    jobs = f"echo early\necho long $$ > {world.fifo}; {world.wait_at_the_gate}\necho late\n"
+
+    run = world.start(jobs, "-j1", "--json", *reports)
+    long_pid = world.told_pids()["long"]
+    run.signal(signal.SIGTSTP)
+    until(lambda: (look(run.pid).state, look(long_pid).state) == ("T", "T"))
+    suspended = time.time()
+    time.sleep(1.5)  # nothing is awaited here: time has to pass
+    run.signal(signal.SIGCONT)
+    until(lambda: look(long_pid).state != "T")
+    world.let_through()
+    facts = run.end()
+
+    early, long, late = facts.document["jobs"]
+    times = ("queued_at", "started_at", "ended_at")
+    assert all(datetime.fromisoformat(early[name]).timestamp() < suspended for name in times)
+    assert datetime.fromisoformat(late["queued_at"]).timestamp() < suspended
+    assert datetime.fromisoformat(late["started_at"]).timestamp() > suspended + 1.5
+    assert facts.document["jobs"] == json.loads(world.command("show", "latest", "--json").out)["jobs"]
+    for job in (early, long, late):
+        (path,) = world.directory.glob(f"results/{job['seq']}-*/meta.json")
+        meta = json.loads(path.read_text())
+        assert [meta[name] for name in times] == [job[name] for name in times]
+    events = [json.loads(line) for line in (world.directory / "events").read_text().splitlines()]
+    ended = [event for event in events if event["event"] == "attempt_ended"]
+    assert [event["started_at"] for event in ended] == [job["started_at"] for job in (early, long, late)]
+    logged = [line.split("\t") for line in (world.directory / "jobs.log").read_text().splitlines()[1:]]
+    assert [float(row[2]) for row in logged] == pytest.approx(
+        [datetime.fromisoformat(job["started_at"]).timestamp() for job in (early, long, late)], abs=0.001
+    )
 
 
 @pytest.mark.slow

@@ -94,6 +94,16 @@ def test_an_ended_job_may_be_changed_by_an_edited_file():
     assert told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x")).all_rows() == []
 
 
+def test_an_edited_file_may_say_that_a_failed_job_may_fail_and_that_it_may_not():
+    table = told(ev.JobEnded(1.0, 1, Outcome.FAILED, 1), keeps_ended=True)
+    for allowed in (True, False):
+        table.fold(ev.JobChanged(2.0, 1, SPEC._replace(allow_failure=allowed), "x"))
+        assert (table.rows[1].allowed, table.failed, table.allowed) == (allowed, not allowed, allowed)
+    table = told(ev.JobEnded(1.0, 1, Outcome.SKIPPED, 0, True, "b"), keeps_ended=True)
+    table.fold(ev.JobChanged(2.0, 1, SPEC._replace(timeout=5.0), "x"))
+    assert (table.rows[1].allowed, table.failed) == (True, 0)
+
+
 def test_a_row_knows_what_its_running_attempt_is_asked_and_says():
     table = told(*attempt(1, ExitedWith(0), CountedAs.COMPLETED)[:3])
     row = table.running[1]

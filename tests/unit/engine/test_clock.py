@@ -45,6 +45,23 @@ def test_time_in_which_pqrun_is_suspended_is_drift(clocks_of_the_machine):
     assert clock.wall(clock.now()) == machine.wall
 
 
+def test_a_pause_moves_no_time_before_it(clocks_of_the_machine):
+    machine, clock = clocks_of_the_machine, SystemClock()
+    moments = []
+    for _ in range(3):
+        moments.append((clock.now(), machine.wall))
+        machine.wall += 1.0
+        machine.monotonic += 1.0
+        moments.append((clock.now(), machine.wall))
+        machine.wall += 0.5
+        machine.monotonic += 0.5
+        clock.pause()
+        machine.wall += 60.0
+        machine.monotonic += 60.0
+        clock.resume()
+    assert [clock.wall(at) for at, _ in moments] == [wall for _, wall in moments]
+
+
 def test_a_look_during_which_the_thread_lost_the_cpu_says_nothing(clocks_of_the_machine):
     machine, clock = clocks_of_the_machine, SystemClock()
     machine.slow = 1.0
