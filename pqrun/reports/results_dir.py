@@ -42,6 +42,9 @@ class ResultsDirectory(Observer):
         self.failure = ""
         self._directory = directory
         self._wall = wall
+        self._torn: set[int] = (
+            set()
+        )  # jobs whose output could not be written: without a record, `resume` tries again
         self.handlers = {ev.AttemptEnded: self._write, ev.JobEnded: self._describe}
         try:
             os.makedirs(directory, exist_ok=True)
@@ -64,10 +67,14 @@ class ResultsDirectory(Observer):
             return
         try:
             _write_streams(event.output, _path(self._directory, row))
+            self._torn.discard(row.seq)
         except OSError as error:
+            self._torn.add(row.seq)
             self._failed(error)
 
     def _describe(self, _: ev.JobEnded | None, row: JobRow) -> None:
+        if row.seq in self._torn:
+            return
         try:
             path = _path(self._directory, row)
             os.makedirs(path, exist_ok=True)

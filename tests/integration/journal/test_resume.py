@@ -341,6 +341,17 @@ def test_results_that_a_killed_pqrun_did_not_write_are_written_by_resume(world):
     assert {path: path.stat().st_mtime_ns for path in now} == changed
 
 
+@pytest.mark.slow
+def test_results_that_could_not_be_written_are_written_by_resume(world):
+    world.write("jobs.json", '{"jobs": {"a": "echo a"}}')
+    (world.here / "results/1-a/stdout").mkdir(parents=True)
+    assert world.pqrun("run", "jobs.json", "--results", "results").code == 4
+    (world.here / "results/1-a/stdout").rmdir()
+    assert world.pqrun("resume", "latest").code == 0
+    assert world.read("results/1-a/stdout") == "a\n"
+    assert json.loads(world.read("results/1-a/meta.json"))["state"] == "ok"
+
+
 # An edited list
 
 
