@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What is said of a run that goes on, and of one that grows."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from support.process import PQRUN
 @pytest.mark.slow
 def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_not_flaky(run, pqrun):
     job = '[ "$PQRUN_ATTEMPT" -gt 1 ] || { kill -INT "$PPID"; sleep 60; }'
-    first = run("-j1", lines=[job, "true"])
+    jobs = json.dumps({"jobs": [job, "true"]})  # a job file is read before a job starts, a list may not be
+    first = run("-j1", "--format", "json", input=jobs)
     assert first.code == 130 and "stopping 1 job (press Ctrl-C again to kill)" in first.err
     second = pqrun("resume", "latest")
     assert second.code == 0

@@ -192,7 +192,8 @@ def test_indentation_of_what_a_job_printed_is_kept(run):
 
 @pytest.mark.parametrize("options", [(), ("-q",)])
 def test_how_to_go_on_is_told_whatever_stopped_the_run(run, options):
-    done = run(*options, "-j1", "--halt", "now,done=1", jobs="true\ntrue\ntrue\n")
+    jobs = 'jobs: ["true", "true", "true"]\n'  # read before a job starts, as a list may not be
+    done = run(*options, "-j1", "--halt", "now,done=1", "--format", "yaml", jobs=jobs)
     assert done.returncode == 3
     page = last_page(done.stderr)
     assert page == [
