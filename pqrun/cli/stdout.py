@@ -27,6 +27,8 @@ def ignore_a_reader_that_goes_away() -> None:
     class Pipe(io.FileIO):
         """A file that takes what is written when nobody reads it any more."""
 
+        owner = sys.stdout  # without this reference, it might be collected, and would close the descriptor
+
         def write(self, data: ReadableBuffer) -> int:
             try:
                 return super().write(data)

@@ -183,11 +183,11 @@ def test_check_says_all_that_is_wrong_on_stderr(tmp_path, capfd):
     )
 
 
-def test_check_warns_without_failing(tmp_path, capsys):
+def test_check_warns_without_failing(tmp_path, capfd):
     path = tmp_path / "jobs.yaml"
     path.write_text("jobs:\n  - echo #b\n")
     assert check_files([str(path)]) == 0
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == f"{path}: 1 job, no problems\n"
     assert err.startswith(f"{path}:2:5: warning: `#b` is a comment")
 
