@@ -562,9 +562,14 @@ def packed(run):
 def test_the_journal_points_only_to_bytes_that_are_in_a_pack_whenever_pqrun_is_killed(world):
     texts = {number: f"{number} {'x' * (number % 50)}".strip() for number in range(1, 401)}
     printed = {number: f"{text}\n".encode() for number, text in texts.items()}
-    gates = [number for number in texts if number % 100 in (1, 2, 3, 4) and number > 100]  # they fill all workers
+    gates = [
+        number for number in texts if number % 100 in (1, 2, 3, 4) and number > 100
+    ]  # they fill all workers
     wait_once = "[ -e gate.{0} ] || {{ touch gate.{0}; exec sleep 600; }}; echo {1}"
-    lines = [wait_once.format(number, text) if number in gates else f"echo {text}" for number, text in texts.items()]
+    lines = [
+        wait_once.format(number, text) if number in gates else f"echo {text}"
+        for number, text in texts.items()
+    ]
     for stage, words in ((101, ["run"]), (201, ["resume", "latest"]), (301, ["resume", "latest"])):
         first_gate = world.here / f"gate.{stage}"
         world.kill_when(first_gate.exists, *words, "-q", "-j4", lines=lines if words == ["run"] else ())

@@ -186,7 +186,8 @@ def test_indentation_of_what_a_job_printed_is_kept(run):
 
 @pytest.mark.parametrize("options", [(), ("-q",)])
 def test_how_to_go_on_is_told_whatever_stopped_the_run(run, options):
-    done = run(*options, "-j1", "--halt", "now,done=1", jobs="true\ntrue\ntrue\n")
+    halt = ("-j1", "--halt", "now,done=1")
+    done = run(*options, *halt, "--format", "yaml", jobs="jobs: ['true', 'true', 'true']")
     assert done.returncode == 3
     page = last_page(done.stderr)
     assert page == [
