@@ -147,6 +147,23 @@ def test_a_job_that_runs_for_long_is_shown_and_what_is_set_holds(fast_run):
     assert {job["state"] for job in fast_run.end().jobs.values()} == {"ok"}
 
 
+def test_the_time_left_of_a_fast_run_follows_from_its_own_numbers(fast_run, monkeypatch):
+    clock = [BEGAN]
+    monkeypatch.setattr(page_records.time, "time", lambda: clock[0])
+
+    def left(after, **counts):
+        clock[0] += after
+        fast_run.record.tell(*short_jobs(500, first=int(clock[0] - BEGAN) * 500 + 1))
+        fast_run.counts(**counts)
+        fast_run.numbers = fast_run.numbers._replace(metrics=Metrics(average_processing=30.0))
+        return fast_run.poll()[1].head["secondsLeft"]
+
+    fast_run.record.tell(ev.InputEnded(BEGAN, 9000, True))
+    assert left(0, ok=1000, queued=7900, failed=100) is None  # nothing ended since the page was opened
+    assert left(10, ok=1400, queued=7480, running=10, held=10, failed=100) == 187.5  # 7,500 jobs, 40 a second
+    assert left(10, ok=8800, waiting=10, skipped=190) == 30.0  # a retry takes longer than the rate tells
+
+
 def test_a_run_that_tells_no_numbers_is_told_as_far_as_it_was_read(fast_run):
     fast_run.record.tell(*short_jobs(1000, every=300))
     wanted, told = fast_run.poll()

@@ -209,6 +209,16 @@ def test_the_time_left_follows_from_the_rate():
     assert table.seconds_left(10.0) is None
 
 
+def test_another_process_of_the_run_forgets_how_the_earlier_ones_went():
+    table = running_down()
+    table.rate.expected = lambda now, left: 100.0 * left
+    table.fold_all([ev.RunPaused(10.0, True, ""), ev.RunStopping(10.0, "signal SIGINT", False)])
+    assert (table.paused, table.stopped, table.input_ended) == (True, "signal SIGINT", True)
+    table.begin_process()
+    assert (table.paused, table.stopping, table.stopped, table.input_ended) == (False, None, "", False)
+    assert table.seconds_left(10.0) == 300.0  # by earlier runs: its own rate is not known yet
+
+
 def test_the_time_left_is_at_least_that_of_the_longest_chain():
     table = running_down(needs=["7"])
     assert table.seconds_left(10.0, average=2.0) == 6.0
