@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The table that all observers share: rows of unfinished jobs, counts, and what undoes them."""
 
+from collections import Counter
+
 import pytest
 
 from pqrun.core import events as ev
@@ -141,6 +143,31 @@ def test_a_row_gets_room_for_an_attempt_when_the_job_begins_or_ends(event, count
     assert type(row) is FullRow and row is table.rows[1]
     full.fold(event)
     assert values_of(row) == values_of(full.rows[1]) and table.states == full.states
+
+
+EVERY_TURN = [
+    *NOT_BEGUN, *attempt(1, ExitedWith(3), CountedAs.RETRIED, at=9.0)[:2], ev.AttemptRefused(9.0, 1, 1, "no room"),
+    *attempt(1, ExitedWith(3), CountedAs.RETRIED, at=10.0)[1:], ev.JobWaiting(12.0, 1, 2, 14.0),
+    ev.JobHeld(13.0, 1, True, "me"), ev.JobHeld(14.0, 1, False, "me"),
+    *attempt(2, ExitedWith(3), CountedAs.FAILED, at=15.0), ev.JobEnded(17.0, 1, Outcome.FAILED, 2),
+    ev.JobReopened(18.0, 1, Outcome.FAILED, SPEC), *attempt(3, ExitedWith(0), CountedAs.COMPLETED, at=19.0)[:3],
+    ev.JobDropped(20.0, 1, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keeps_ended", [False, True])
+def test_the_jobs_in_each_state_are_counted_whatever_happens(keeps_ended):
+    table, seen = JobTable(keeps_ended=keeps_ended), set()
+    for event in [ev.JobAdded(0.0, 2, SPEC), ev.JobAdded(0.0, 1, SPEC), *EVERY_TURN]:
+        table.fold(event)
+        unfinished = [row.state for row in table.rows.values() if row.outcome is None]
+        assert +Counter(table.states) == Counter(unfinished), event
+        assert table.by_state() == {**Counter(unfinished), **{str(one): 1 for one in +table.outcomes}}, event
+        if not isinstance(event, ev.AttemptEnded):  # the next event says what becomes of the job
+            running = {row.seq for row in table.rows.values() if row.state == "running"}
+            assert table.running.keys() == running, event
+        seen.update(unfinished)
+    assert seen == table.states.keys()
 
 
 def test_rows_stay_in_the_order_in_which_the_jobs_came():
