@@ -13,6 +13,7 @@ from pqrun.app.web import page_records, run_feed
 from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
 from pqrun.control.run_view import RunNumbers, RunView
 from pqrun.core import events as ev
+from pqrun.core.job import Priority
 from pqrun.core.metrics import Metrics
 from pqrun.journal.run_directory import RunDirectory
 
@@ -145,6 +146,19 @@ def test_a_job_that_runs_for_long_is_shown_and_what_is_set_holds(fast_run):
     _, told = fast_run.poll()
     assert told.states["job-5000"] == "ok" and told.attempts[5000, 1]["ended"] is not None
     assert {job["state"] for job in fast_run.end().jobs.values()} == {"ok"}
+
+
+def test_a_job_that_runs_already_when_the_page_falls_behind_keeps_its_priority_and_lane(fast_run):
+    first = [list(short_jobs(1, first=seq)) for seq in (5000, 5001)]
+    for added, queued, submitted, *_ in first:
+        fast_run.record.tell(added, queued._replace(priority=Priority.HIGH), submitted)
+    fast_run.poll(fast=False)
+    fast_run.record.tell(*first[0][3:], *short_jobs(1000))
+    fast_run.counts(running=1, ok=1001)
+    _, told = fast_run.poll()
+    assert told.head["ahead"] and told.states["job-5001"] == "running"
+    running = told.attempts[5001, 1]
+    assert (running["priority"], running["lane"]) == (int(Priority.HIGH), 2)
 
 
 def test_the_time_left_of_a_fast_run_follows_from_its_own_numbers(fast_run, monkeypatch):

@@ -292,6 +292,18 @@ def test_a_feed_that_is_watched_again_stays_and_others_have_a_bound(recorded, mo
     asyncio.run(browse())
 
 
+def test_a_source_is_closed_once_however_many_close_it():
+    async def watch():
+        source, ends = PolledSource("test", lambda: 60.0), []
+        await source.call(lambda: None)
+        await asyncio.gather(*(source.close(lambda: ends.append(1)) for _ in range(2)))
+        await source.close(lambda: ends.append(1))
+        source._thread.shutdown()
+        assert ends == [1]
+
+    asyncio.run(watch())
+
+
 def test_a_browser_hears_in_time_that_nothing_has_changed(monkeypatch):
     monkeypatch.setattr("pqrun.app.web.feeds.HEARTBEAT_SECONDS", 0.01)
 

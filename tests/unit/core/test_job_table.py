@@ -236,6 +236,14 @@ def test_the_time_left_follows_from_the_rate():
     assert table.seconds_left(10.0) is None
 
 
+def test_the_time_left_is_at_least_until_the_last_retry_has_run():
+    table = running_down()
+    for seq, until in ((6, 40.0), (7, 15.0)):
+        table.fold_all([ev.AttemptSubmitted(10.0, seq, 1, 0.0), ev.JobWaiting(10.0, seq, 2, until)])
+    assert table.waits(10.0) == (2, 0, 30.0)
+    assert table.seconds_left(10.0, average=2.5) == 32.5
+
+
 def test_another_process_of_the_run_forgets_how_the_earlier_ones_went():
     table = running_down()
     table.rate.expected = lambda now, left: 100.0 * left
