@@ -53,6 +53,10 @@ def test_what_was_not_touched_stays_and_what_the_job_said_is_kept(path):
     path.touch()
     creation = Creation("out", str(path))
     assert creation.settle(SPEC, BAD, said, stopped=False) == said
+    path.unlink()
+    assert (
+        creation.settle(SPEC, BAD, said, stopped=False) == said
+    )  # the job has removed it: there is nothing to move
     path.write_text("new")
     assert creation.settle(SPEC, BAD, said, stopped=False).message == "no luck; moved out to out.failed"
 
