@@ -2,6 +2,7 @@
 """`--shard`: each job to one machine, the same whatever else is in the list, with all that it needs."""
 
 from collections import Counter
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,12 @@ def test_what_decides_is_written_down_and_never_changes():
     """The first eight bytes of SHA-256 modulo the number of parts: other programs may count on it."""
     jobs = [job(name) for name in ("a", "b", "c", "d", "é")]
     assert [ids(part) for part in parts(jobs, 3)] == [["é"], ["a", "b"], ["c", "d"]]
+    runs = ["make a", "make b", ("make", "a"), "make a", "make é"]
+    hashed = ["make a", "make b", "make\0a", "make a\0" + "2", "make é"]
+    numbers = [int.from_bytes(sha256(text.encode()).digest()[:8], "big") % 97 for text in hashed]
+    commands = [unnamed(number, run) for number, run in enumerate(runs, 1)]
+    found = {id: index for index, part in enumerate(parts(commands, 97)) for id in ids(part)}
+    assert [found[job.id] for job in commands] == numbers
 
 
 def test_a_job_without_an_id_is_known_by_what_it_runs_and_how_often_it_was_there():
