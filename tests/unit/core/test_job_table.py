@@ -170,6 +170,19 @@ def test_the_jobs_in_each_state_are_counted_whatever_happens(keeps_ended):
     assert seen == table.states.keys()
 
 
+@pytest.mark.parametrize(
+    ("tried", "outcome", "ended"),
+    [
+        ([], Outcome.CANCELLED, 9.0), (attempt(1, ExitedWith(0), CountedAs.COMPLETED), Outcome.OK, 3.0),
+        (TRIED, Outcome.CANCELLED, 3.0), (TRIED, Outcome.SKIPPED, 9.0),
+    ],
+    ids=["never tried", "ok", "cancelled before the retry", "skipped before the retry"],
+)  # fmt: skip
+def test_a_job_ended_with_its_last_attempt_unless_it_was_skipped(tried, outcome, ended):
+    row = told(*tried, ev.JobEnded(9.0, 1, outcome, len(tried) and 1), keeps_ended=True).rows[1]
+    assert (row.ended, row.attempts) == (ended, 1 if tried else 0)
+
+
 def test_rows_stay_in_the_order_in_which_the_jobs_came():
     table = JobTable(keeps_ended=True)
     table.fold_all(ev.JobAdded(0.0, seq, SPEC) for seq in (1, 2, 3))
