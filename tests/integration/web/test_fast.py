@@ -159,6 +159,7 @@ def test_a_job_that_runs_already_when_the_page_falls_behind_keeps_its_priority_a
     assert told.head["ahead"] and told.states["job-5001"] == "running"
     running = told.attempts[5001, 1]
     assert (running["priority"], running["lane"]) == (int(Priority.HIGH), 2)
+    assert [running[name] for name in ("submitted", "began")] == [pytest.approx(5_001_000, abs=2)] * 2
 
 
 def test_the_time_left_of_a_fast_run_follows_from_its_own_numbers(fast_run, monkeypatch):
