@@ -134,10 +134,10 @@ def test_the_files_of_a_count_that_is_closed_stay_open_while_it_reads(tmp_path):
     class SlowCounter(CommandList):
         """A counter that the test holds up."""
 
-        def begin(self, name):
+        def feed(self, data):
             reads.set()
-            go_on.wait(20)
-            super().begin(name)
+            assert go_on.wait(20)
+            super().feed(data)
 
     path = tmp_path / "jobs.txt"
     path.write_text("true\n")
