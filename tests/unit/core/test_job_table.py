@@ -14,6 +14,7 @@ from pqrun.core.job import (
     JobSpec,
     LostExit,
     Need,
+    NotStarted,
     Outcome,
     Priority,
     RetryPolicy,
@@ -181,6 +182,21 @@ def test_the_jobs_in_each_state_are_counted_whatever_happens(keeps_ended):
 def test_a_job_ended_with_its_last_attempt_unless_it_was_skipped(tried, outcome, ended):
     row = told(*tried, ev.JobEnded(9.0, 1, outcome, len(tried) and 1), keeps_ended=True).rows[1]
     assert (row.ended, row.attempts) == (ended, 1 if tried else 0)
+
+
+def test_how_long_the_last_attempt_ran_is_known_only_if_it_ran():
+    done = attempt(1, ExitedWith(3), CountedAs.FAILED)
+    end = ev.JobEnded(3.0, 1, Outcome.FAILED, 1)
+    stories = {
+        "never tried": ([], None), "running": (done[:3], None), "ended": ([*done, end], 2.0),
+        "not started": ([*done[:2], done[3]._replace(exit=NotStarted(127, "no such file"))], None),
+        "clock set back": ([*done[:3], done[3]._replace(ended=0.5)], 0.0),
+        "to run again": ([*done, end, ev.JobReopened(4.0, 1, Outcome.FAILED, SPEC)], None),
+    }  # fmt: skip
+    found = {
+        name: told(*events, keeps_ended=True).rows[1].run_seconds for name, (events, _) in stories.items()
+    }
+    assert found == {name: seconds for name, (_, seconds) in stories.items()}
 
 
 def test_rows_stay_in_the_order_in_which_the_jobs_came():
