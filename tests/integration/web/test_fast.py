@@ -13,7 +13,7 @@ from pqrun.app.web import page_records, run_feed
 from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
 from pqrun.control.run_view import RunNumbers, RunView
 from pqrun.core import events as ev
-from pqrun.core.job import Priority
+from pqrun.core.job import Outcome, Priority
 from pqrun.core.metrics import Metrics
 from pqrun.journal.run_directory import RunDirectory
 
@@ -162,6 +162,14 @@ def test_a_job_that_runs_already_when_the_page_falls_behind_keeps_its_priority_a
     assert [running[name] for name in ("submitted", "began")] == [pytest.approx(5_001_000, abs=2)] * 2
 
 
+def test_a_job_that_ended_and_was_removed_before_its_row_was_written_is_not_on_the_page(fast_run):
+    fast_run.record.tell(*short_jobs(2), ev.JobDropped(BEGAN + 1, 1, Outcome.OK), *short_jobs(500, first=3))
+    fast_run.counts(ok=501)
+    _, told = fast_run.poll()
+    assert told.head["ahead"] and told.head["dropped"] == [1]
+    assert 2 in told.jobs and 1 not in told.jobs
+
+
 def test_the_time_left_of_a_fast_run_follows_from_its_own_numbers(fast_run, monkeypatch):
     clock = [BEGAN]
     monkeypatch.setattr(page_records.time, "time", lambda: clock[0])
@@ -177,6 +185,18 @@ def test_the_time_left_of_a_fast_run_follows_from_its_own_numbers(fast_run, monk
     assert left(0, ok=1000, queued=7900, failed=100) is None  # nothing ended since the page was opened
     assert left(10, ok=1400, queued=7480, running=10, held=10, failed=100) == 187.5  # 7,500 jobs, 40 a second
     assert left(10, ok=8800, waiting=10, skipped=190) == 30.0  # a retry takes longer than the rate tells
+
+
+def test_jobs_that_end_one_at_a_time_count_for_the_time_left_of_a_fast_run(fast_run, monkeypatch):
+    clock = [BEGAN]
+    monkeypatch.setattr(page_records.time, "time", lambda: clock[0])
+    fast_run.record.tell(*short_jobs(5000), ev.InputEnded(BEGAN, 5000, True))
+    found = []
+    for ended in range(6):
+        clock[0] = BEGAN + 4.0 * ended
+        fast_run.counts(ok=4985 + ended, queued=15 - ended)
+        found.append(fast_run.poll()[1].head["secondsLeft"])
+    assert found == [None] * 5 + [40.0]  # 10 jobs, of which one ends in 4 seconds
 
 
 def test_a_run_that_tells_no_numbers_is_told_as_far_as_it_was_read(fast_run):

@@ -16,6 +16,7 @@ from pqrun.core.job import (
     Need,
     NotStarted,
     Outcome,
+    OutputPlace,
     Priority,
     RetryPolicy,
     StopReason,
@@ -95,6 +96,15 @@ def test_an_ended_job_may_be_changed_by_an_edited_file():
     table = told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x"), keeps_ended=True)
     assert [row.spec for row in table.all_rows()] == [changed]
     assert told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x")).all_rows() == []
+
+
+def test_an_ended_job_that_is_changed_is_counted_as_before():
+    for outcome, count in ((Outcome.FAILED, 1), (Outcome.OK, 0)):
+        changed = ev.JobChanged(2.0, 1, SPEC._replace(timeout=5.0), "x")
+        assert told(ev.JobEnded(1.0, 1, outcome, 1), changed, keeps_ended=True).failed == count
+    never = SPEC._replace(rerun=False)
+    end, change = ev.JobEnded(1.0, 1, Outcome.INTERRUPTED, 1), ev.JobChanged(2.0, 1, never, "x")
+    assert [told(*events, keeps_ended=True).failed for events in ([end], [end, change])] == [0, 1]
 
 
 def test_a_row_knows_what_its_running_attempt_is_asked_and_says():
@@ -184,6 +194,13 @@ def test_a_job_ended_with_its_last_attempt_unless_it_was_skipped(tried, outcome,
     assert (row.ended, row.attempts) == (ended, 1 if tried else 0)
 
 
+def test_only_a_file_with_nothing_else_in_it_is_named_as_the_output():
+    row = FullRow(JobRow(1, SPEC))
+    assert (row.stdout, row.stderr) == (None, None)
+    row.stdout_at, row.stderr_at = OutputPlace("/r/logs/1.1.out"), OutputPlace("/r/logs/pack.3", 10, 3)
+    assert (row.stdout, row.stderr) == ("/r/logs/1.1.out", None)
+
+
 def test_how_long_the_last_attempt_ran_is_known_only_if_it_ran():
     done = attempt(1, ExitedWith(3), CountedAs.FAILED)
     end = ev.JobEnded(3.0, 1, Outcome.FAILED, 1)
@@ -208,10 +225,10 @@ def test_rows_stay_in_the_order_in_which_the_jobs_came():
 
 def test_places_grow_and_share_their_numbers_with_the_jobs_where_they_can():
     table = JobTable()
-    numbers = [1000, 3000, 2000, 4000]
+    numbers = [1000, 3000, 2000, 3001, 4000]
     table.fold_all(ev.JobAdded(0.0, seq, SPEC) for seq in numbers)
     table.fold_all(ev.JobQueued(0.0, seq, 1, Priority.NORMAL) for seq in numbers)
-    assert [table.rows[seq].place for seq in numbers] == [1000, 3000, 3001, 4000]
+    assert [table.rows[seq].place for seq in numbers] == [1000, 3000, 3001, 3002, 4000]
     assert table.rows[4000].place is table.rows[4000].seq
 
 

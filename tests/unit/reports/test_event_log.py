@@ -90,6 +90,13 @@ def test_the_facts_of_an_event(event, name, facts):
     assert event_facts(event, moment) == (name, facts)
 
 
+def test_a_command_that_is_no_text_has_its_bytes_beside_it():
+    for run, data in (("echo \udcff", "ZWNobyD/"), (("echo", "\udcff"), ["ZWNobw==", "/w=="])):
+        _, facts = event_facts(ev.JobAdded(1.0, 7, SPEC._replace(work=Command(run))), moment)
+        assert facts["run_bytes"] == data
+        assert facts["run"] == (run if isinstance(run, str) else list(run))
+
+
 def test_every_event_that_is_logged_is_among_them():
     assert {type(event) for event, _, _ in LINES} == {*get_args(ev.Event)} - {ev.AttemptEnded, ev.OutputGrew}
 
