@@ -2,6 +2,7 @@
 """A run whose jobs end faster than anybody can read: its page has numbers and failures at once, the other rows later."""
 
 import json
+from collections import Counter
 
 import pytest
 from journal.records import BEGAN, Record
@@ -115,6 +116,17 @@ def test_a_fast_run_costs_few_rows_while_it_lives(fast_run):
     assert folded < 10 * 200 and len(fast_run.rows_made) < 150, (folded, fast_run.rows_made)
     assert len(fast_run.end().jobs) == 5000
     assert len(fast_run.rows_made) <= 5010  # each row is made once, but for the few that were shown at once
+
+
+def test_what_has_ended_is_written_once(fast_run):
+    for first in (1, 11, 21):
+        fast_run.record.tell(*short_jobs(10, first=first))
+        fast_run.poll(fast=False)
+    written = Counter()
+    for event in fast_run.feed.file.read(0).split(b"\n\n")[:-1]:
+        chunk = json.loads(event.split(b"data: ", 1)[1])
+        written[chunk["kind"]] += chunk["rows"]
+    assert written == {"jobs": 30, "attempts": 30}
 
 
 def test_the_rows_come_when_the_run_goes_on_more_slowly(fast_run):

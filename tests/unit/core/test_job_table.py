@@ -98,6 +98,13 @@ def test_an_ended_job_may_be_changed_by_an_edited_file():
     assert told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x")).all_rows() == []
 
 
+@pytest.mark.parametrize("exit", [NotStarted(127, "no such file"), LostExit("gone", worker_lost=True)])
+def test_what_a_job_said_goes_before_what_is_known_of_its_end(exit):
+    *begin, end = attempt(1, exit, CountedAs.FAILED)
+    assert told(*begin, end).rows[1].message == exit.why
+    assert told(*begin, end._replace(said=NO_REPORT._replace(message="no luck"))).rows[1].message == "no luck"
+
+
 def test_an_ended_job_that_is_changed_is_counted_as_before():
     for outcome, count in ((Outcome.FAILED, 1), (Outcome.OK, 0)):
         changed = ev.JobChanged(2.0, 1, SPEC._replace(timeout=5.0), "x")
