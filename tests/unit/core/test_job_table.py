@@ -98,6 +98,15 @@ def test_an_ended_job_may_be_changed_by_an_edited_file():
     assert told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x")).all_rows() == []
 
 
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [([], True), ([ev.JobEnded(1.0, 1, Outcome.INTERRUPTED, 1)], True), ([ev.JobEnded(1.0, 1, Outcome.FAILED, 1)], False)],
+    ids=["unfinished", "interrupted", "failed"],
+)  # fmt: skip
+def test_a_run_leaves_undone_what_has_not_ended_or_was_interrupted(events, expected):
+    assert told(*events).left_undone is expected
+
+
 @pytest.mark.parametrize("exit", [NotStarted(127, "no such file"), LostExit("gone", worker_lost=True)])
 def test_what_a_job_said_goes_before_what_is_known_of_its_end(exit):
     *begin, end = attempt(1, exit, CountedAs.FAILED)
