@@ -66,7 +66,7 @@ def check_list(
             except UserError as error:
                 message = str(error).removeprefix(f"{found.file}:{found.line}: ")
                 problems.add(Problem(rank, found.line, 1, message))
-        if problems.count and lines.ended_early:
+        if lines.ended_early:  # the run does not read on either
             break
     if problems.count:
         raise problems.error(shown)

@@ -2,8 +2,13 @@
 """`show RUN JOB`: all that is known of one job, and never the value of a variable."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
+from journal.records import BEGAN, Record
+
+from pqrun.core import events as ev
+from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Priority, RetryPolicy, Usage
 
 JOBS = """
 env: {SECRET: hunter2}
@@ -70,6 +75,46 @@ def test_fields_have_the_words_of_a_job_file(pqrun, tmp_path):
     assert json.loads(pqrun("show", "latest", "a", "--json").out)["job"]["fields"] == {
         "allow_failure": True, "pty": True, "rerun": "never", "leftovers": "keep", "on_lost": "fail",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_jobs_that_wait_or_run_are_shown_with_what_is_known_so_far(pqrun, tmp_path):
+    record = Record(tmp_path / "r")
+    for seq, spec in (
+        (1, JobSpec("a", Command("make"), retry=RetryPolicy(max=2))),
+        (2, JobSpec("b", Command("b"))),
+    ):
+        record.tell(
+            ev.JobAdded(BEGAN, seq, spec), ev.JobQueued(BEGAN, seq, 1, Priority.NORMAL),
+            ev.AttemptSubmitted(BEGAN + 1, seq, 1, 1.0), ev.AttemptStarted(BEGAN + 1, seq, 1, "slot 1"),
+        )  # fmt: skip
+    usage, until = Usage(0.5, 0.25, 5_000_000), BEGAN + 3600
+    record.tell(
+        ev.AttemptEnded(
+            BEGAN + 9, 1, 1, CountedAs.RETRIED, ExitedWith(3), None, BEGAN + 1, BEGAN + 9, usage, NO_REPORT
+        ),
+        ev.JobWaiting(BEGAN + 9, 1, 2, until),
+    )
+    record.run.lock()
+    try:
+        waits, runs = (words(pqrun("show", "./r", job).out) for job in "ab")
+        document, other = (json.loads(pqrun("show", "./r", job, "--json").out)["job"] for job in "ab")
+    finally:
+        record.run.unlock()
+    assert waits[0] == "job a #1 waiting run r" and runs[0] == "job b #2 running run r"
+    assert f"due {datetime.fromtimestamp(until):%Y-%m-%d %H:%M:%S}" in waits
+    assert not any(line.startswith("due") for line in runs)
+    began = f"{datetime.fromtimestamp(BEGAN + 1):%Y-%m-%d %H:%M:%S}"
+    assert [line for line in waits if line[:2] in ("1 ", "2 ")] == [f"1 exit 3 {began} 8s 1s 750ms 5.0 MB"]
+    assert [line for line in runs if line[:2] in ("1 ", "2 ")] == [f"1 running {began}"]
+    assert (document["due_at"], other["due_at"]) == (
+        f"{datetime.fromtimestamp(until, UTC):%FT%T}.000000Z",
+        None,
+    )
+    (tried,) = document["tries"]
+    assert (tried["attempt"], tried["exit"], tried["memory_peak_bytes"]) == (1, 3, 5_000_000)
+    assert (tried["run_s"], tried["wait_s"], tried["user_s"]) == (8.0, 1.0, 0.5)
+    assert other["tries"] == []
 
 
 @pytest.mark.slow

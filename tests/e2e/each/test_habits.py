@@ -168,11 +168,15 @@ def test_a_refusal_is_one_line_and_exit_code_2(pqrun):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [("--header", "2"), ("--header=2",), ("--header", "(%.*\\n)*"), ("--header", ".{4}"), ("--header=x",)],
-)
-def test_other_headers_than_a_line_are_not_taken_for_the_command(words):
-    with pytest.raises(UserError, match="`each` has no --header .*: the header is one line; .*head -n"):
+    ("words", "lines"),
+    [
+        (("--header", "2"), "2"), (("--header=2",), "2"), (("--header", "(%.*\\n)*"), "N"),
+        (("--header", ".{4}"), "N"), (("--header=x",), "N"),
+    ],
+)  # fmt: skip
+def test_other_headers_than_a_line_are_not_taken_for_the_command(words, lines):
+    told = rf"`each` has no --header .*: the header is one line; .*head -n {lines} .*\$\(\({lines}\+1\)\)"
+    with pytest.raises(UserError, match=told):
         read(*words, "--pipe", "cat")
 
 

@@ -478,6 +478,8 @@ def test_memory_does_not_grow_with_the_input(live, tmp_path, state, most_memory)
         (("--pipe-part", "-a", "file", "-N", "3", "cat"), "--pipe-part reads no records"),
         (("--block", "1M", "cat"), "--block needs --pipe"),
         (("--pipe", "-L2", "--recend", "x", "cat"), "-L counts lines"),
+        (("--pipe", "-N", "0", "cat"), "a block has at least one record"),
+        (("--pipe", "-n", "0", "cat"), "a block has at least one record"),
         (("--pipe", "--cat", "wc {}"), "/dev/stdin"),
         (("--pipe-part", "-a", "file", "--round-robin", "cat"), "--round-robin needs --pipe"),
     ],

@@ -2,6 +2,7 @@
 """`--shard`: each job to one machine, the same whatever else is in the list, with all that it needs."""
 
 from collections import Counter
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,9 @@ from hypothesis import strategies as some
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Need, Shard
+from pqrun.core.past import KnownDurations, past_key
 from pqrun.core.values import shard as shard_of
-from pqrun.input.shard import ShardFilter, assign_shard
+from pqrun.input.shard import ShardFilter, assign_shard, describe_shard
 
 
 def job(name, *needs, run="true"):
@@ -54,6 +56,12 @@ def test_what_decides_is_written_down_and_never_changes():
     """The first eight bytes of SHA-256 modulo the number of parts: other programs may count on it."""
     jobs = [job(name) for name in ("a", "b", "c", "d", "é")]
     assert [ids(part) for part in parts(jobs, 3)] == [["é"], ["a", "b"], ["c", "d"]]
+    runs = ["make a", "make b", ("make", "a"), "make a", "make é"]
+    hashed = ["make a", "make b", "make\0a", "make a\0" + "2", "make é"]
+    numbers = [int.from_bytes(sha256(text.encode()).digest()[:8], "big") % 97 for text in hashed]
+    commands = [unnamed(number, run) for number, run in enumerate(runs, 1)]
+    found = {id: index for index, part in enumerate(parts(commands, 97)) for id in ids(part)}
+    assert [found[job.id] for job in commands] == numbers
 
 
 def test_a_job_without_an_id_is_known_by_what_it_runs_and_how_often_it_was_there():
@@ -84,12 +92,33 @@ def test_what_a_job_needs_comes_along_and_only_where_it_is_needed():
         assert ids(part) == [one.id for one in jobs if one.id in ids(part)]
 
 
+def test_by_time_each_end_of_a_chain_is_in_the_part_with_the_least_time():
+    jobs = [job("build"), job("long", "build"), job("a", "build"), job("b", "build"), job("new")]
+    times = {"long": 60.0, "a": 30.0, "b": 20.0, "build": 500.0}
+    past = KnownDurations({past_key(name, "true", named=True): took for name, took in times.items()})
+    found = [ids(assign_shard(jobs, Shard(number, 2), past)) for number in (1, 2)]
+    assert [set(part) - {"new"} for part in found] == [{"build", "long"}, {"build", "a", "b"}]
+    assert sum("new" in part for part in found) == 1
+
+
 def test_a_chain_stays_together_where_its_end_belongs():
     jobs = [job("a"), job("b", "a"), job("c", "b"), job("d")]
     alone = [job("c"), job("d")]
     for part, ends in zip(parts(jobs, 2), parts(alone, 2), strict=True):
         chain = ["a", "b", "c"] if "c" in ids(ends) else []
         assert ids(part) == chain + (["d"] if "d" in ids(ends) else [])
+
+
+@pytest.mark.parametrize(
+    ("part", "jobs", "told"),
+    [
+        ("", "", None), ("a", "a", None), ("a", "ab", None), ("", "a", "none of the one job"),
+        ("", "ab", "none of the 2 jobs"),
+    ],
+)  # fmt: skip
+def test_a_part_without_jobs_is_told_of_if_there_are_any(part, jobs, told):
+    found = describe_shard([job(name) for name in part], [job(name) for name in jobs], Shard(2, 3))
+    assert found == (() if told is None else (f"pqrun: part 2/3 contains {told}",))
 
 
 def test_in_a_list_of_commands_a_need_is_an_error():

@@ -137,6 +137,8 @@ def live(tmp_path, state):
         found = until(lambda: list(set((state / "runs").glob("*/control.sock")) - known))
         terminal.directory = found[0].parent
         terminal.run = terminal.directory.name
+        # A socket has its name a moment before it takes connections.
+        until(lambda: terminal.answers or terminal.process.poll() is not None, what=terminal.said.read_text)
         return terminal
 
     yield start

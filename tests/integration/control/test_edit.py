@@ -67,6 +67,14 @@ def test_a_wrong_value_changes_nothing(door, change, error):
     assert door.ask("edit", id="a")["job"] == was
 
 
+@pytest.mark.parametrize("job", ["x", [], 5])
+def test_a_job_that_is_no_object_is_refused(door, job):
+    door.add("busy", "a")
+    was = door.ask("edit", id="a")["job"]
+    answer = door.ask("edit", id="a", was=was, job=job)
+    assert (answer["error"], answer["code"]) == ("`job` is an object with the fields of the answer", 2)
+
+
 def test_running_and_ended_jobs_are_refused_with_the_cure(door):
     door.add("a")
     running = "job `a` is running: `pqrun cancel` ends it, then add it anew"
@@ -94,7 +102,10 @@ def test_the_file_says_what_the_job_is_and_what_it_could_have():
         "run": FACTS["run"], "priority": "normal", "needs": "x, failed:y", "not_before": "@1800000000", "timeout": 90.0,
         "grace": 5.0,
     }  # fmt: skip
-    assert "# retries: " in text and "# nice: 5" in text
+    comments = [line for line in text.splitlines() if line.startswith("# ")][1:]
+    assert comments == [
+        "# nice: 5 (default: that of pqrun)", "# retries: 5 (default: 0)", "# idle_timeout: 2m (default: none)"
+    ]  # fmt: skip
     found = facts_from("job.yaml", text.encode())
     assert found["run"] == FACTS["run"] and found["timeout"] == 90.0
     assert [tuple(need) for need in found["needs"]] == [("x", "ok"), ("y", "failed")]

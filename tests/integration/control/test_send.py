@@ -44,6 +44,19 @@ def send(door, job, data: bytes = b"", **facts):
     return door.ask("send", job=job, data=base64.b64encode(data).decode(), **facts)
 
 
+def test_each_attempt_has_an_input_of_its_own(door):
+    door.add("first")
+    add(door, "a", stdin="open", retries=3)
+    door.end("first")
+    for attempt in (1, 2, 3):
+        [key] = door.slots.running
+        assert key == (2, attempt)
+        stdin = door.slots.stdins[key] = FakeStdin()
+        assert send(door, "a", b"x")["ok"] and stdin.got == [b"x"]
+        door.end("a", 1)
+        door.pass_seconds(60)
+
+
 def test_a_running_job_gets_the_bytes_and_the_client_hears_how_many_wait(door):
     add(door, "a", stdin="open")
     [key] = door.slots.running

@@ -255,6 +255,16 @@ def test_folders_that_an_old_job_kept_go_with_it(tmp_path):
     assert sorted(os.listdir(run.logs)) == ["0003", "0004"], "the next jobs write there"
 
 
+def test_only_files_of_the_jobs_that_are_gone_are_deleted(tmp_path):
+    run = RunDirectory(str(tmp_path / "r"))
+    run.create()
+    outputs(run, 1, 2, 12)
+    for name in ("2.2.err", "notes.txt", "².out", "2"):
+        open(f"{run.logs}/0000/{name}", "w").close()
+    remove_outputs(run, CompactedJournal(run.journal, 0, 0, frozenset({2}), oldest=1))
+    assert sorted(os.listdir(f"{run.logs}/0000")) == ["1.1.out", "12.1.out", "notes.txt", "².out"]
+
+
 def printed(seq, number):
     """The events of a job that printed a line, which is in the pack of that number."""
     place = OutputPlace(f"pack.{number}", seq * 10, number)

@@ -312,6 +312,25 @@ def test_why_says_what_a_job_waits_for(tmp_path):
     door.close()
 
 
+def test_why_a_job_is_not_tried_yet_or_what_becomes_of_it(door):
+    def why(name):
+        return door.ask("ps", jobs=[name], why=True)["why"][name]
+
+    names = ["a", "b", "c", "d", "e", "f"]
+    door.add(*names, retries=1)
+    door.add("five", needs=names[1:])
+    door.add("six", needs=names)
+    door.add("wide", slots=3)
+    queued = "b (queued), c (queued), d (queued), e (queued), f (queued)"
+    assert why("five") == f"waits for {queued}"
+    assert why("six") == f"waits for a (running), {queued.removesuffix(', f (queued)')} and 1 more"
+    assert why("wide") == "needs 3 workers: 1 job running, 5 jobs ahead in the queue"
+    door.end("a", 1)
+    assert why("a").startswith("waits ") and why("a").endswith(" before attempt 2")
+    door.ask("stop")
+    assert why("c") == "the run is stopping"
+
+
 # set
 
 

@@ -130,6 +130,41 @@ def test_a_line_that_is_being_written_is_left_for_the_next_look(tmp_path):
     assert look.run.table.rows.keys() == {2, 4}
 
 
+def test_a_line_that_is_longer_than_what_is_read_at_once_is_read_when_it_is_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead, "_READ_BYTES", 100)
+    record = Record(tmp_path / "abc")
+    fold = Fold(record)
+    fold.read()
+    look = fold.look_ahead()
+    added, *rest = short_jobs(1, every=1)
+    spec = JobSpec("long", Command(f"exit 1 # {'x' * 1000}"))
+    record.tell(added._replace(spec=spec), *rest)
+    whole = record.journal.read_bytes()
+    cut = whole.index(b"xxx") + 500
+    record.journal.write_bytes(whole[:cut])
+    assert look.read(0) == []
+    record.journal.write_bytes(whole)
+    look.read(0)
+    assert [(row.spec.work.run, row.state) for row in look.run.table.rows.values()] == [
+        (spec.work.run, "failed")
+    ]
+
+
+def test_a_job_that_succeeds_at_a_retry_is_left_to_the_fold(tmp_path):
+    record = Record(tmp_path / "abc")
+    fold = Fold(record)
+    fold.read()
+    look = fold.look_ahead()
+    added, queued, submitted, ended, _ = short_jobs(1, every=1)
+    at = ended.at
+    record.tell(
+        added, queued, submitted, ended._replace(counted=CountedAs.RETRIED), ev.JobWaiting(at, 1, 2, at)
+    )
+    again = (one._replace(attempt=2) for one in list(short_jobs(1))[1:4])
+    record.tell(*again, ev.JobEnded(at, 1, Outcome.OK, 2))
+    assert (look.read(0), dict(look.run.table.rows)) == ([], {})
+
+
 def test_a_line_that_is_no_journals_is_an_error(tmp_path):
     record = Record(tmp_path / "abc")
     fold = Fold(record)

@@ -2,8 +2,13 @@
 """`--results DIR`: what each job printed, and its record, in a directory of its own."""
 
 import json
+import os
 
-from pqrun.reports.results_dir import safe_name
+import pytest
+
+from pqrun.core.job import Command, JobSpec
+from pqrun.core.job_row import JobRow
+from pqrun.reports.results_dir import extract, safe_name
 
 
 def test_each_job_has_its_directory(run, tmp_path):
@@ -42,6 +47,14 @@ def test_what_cannot_be_written_later_is_pqruns_failure(run, tmp_path):
     ended = run("--results", "out", jobs=jobs)
     assert ended.returncode == 4
     assert b"cannot write" in ended.stderr
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_what_is_extracted_leaves_no_file_open(tmp_path):
+    before = os.listdir("/proc/self/fd")
+    found = extract(JobRow(7, JobSpec("a", Command("true"))), str(tmp_path))
+    assert (found.stdout, found.stderr) == (f"{tmp_path}/7-a/stdout", f"{tmp_path}/7-a/stderr")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_names_are_safe_and_short():

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Who may ask the web server: nobody without the token, no other site, and nobody by another name."""
 
+import asyncio
 import json
 import os
 
 import pytest
 from control.conftest import queues
 
+from pqrun.app.web.access import AccessGuard, AccessKeys
 from web.conftest import servers
 
 READS = ("/", "/events", "/run/queue", "/run/queue/events", "/run/queue/output?seq=1&attempt=1&stream=1",
@@ -274,6 +276,32 @@ def test_no_connection_becomes_a_web_socket(watched):
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "",
         )  # fmt: skip
         assert watched.raw(asked) == [status]
+
+
+def test_a_failure_of_the_site_is_an_answer_and_is_not_hidden(capsys):
+    keys, sent = AccessKeys(), []
+
+    async def site(scope, receive, send):
+        raise ZeroDivisionError("a bug")
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1:80"), (b"cookie", f"pqrun={keys.token}".encode())]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"{keys.path}/",
+        "query_string": b"",
+        "headers": headers,
+    }
+    asyncio.run(AccessGuard(site, keys, "127.0.0.1", 80)(scope, None, send))
+    assert [message.get("status", message.get("body")) for message in sent] == [
+        500,
+        b'{"error":"internal error"}',
+    ]
+    assert (b"x-frame-options", b"DENY") in sent[0]["headers"]
+    assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
 def test_a_run_in_another_place_or_of_another_user_is_not_shown(server, state, tmp_path):

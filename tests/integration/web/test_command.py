@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.process import environment, run_pqrun
 
+from pqrun.app.web.server import _listen
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -40,6 +42,18 @@ def test_an_address_that_is_taken_is_told(tmp_path, state):
     assert done.err == (
         f"pqrun: cannot listen on {address}: Address already in use (--listen 127.0.0.1:0 takes a free port)\n"
     )
+
+
+def test_the_address_of_a_server_that_has_just_ended_is_free_again():
+    first = _listen("127.0.0.1", 0)
+    host, port = first.getsockname()
+    with socket.create_connection((host, port)) as browser:
+        accepted, _ = first.accept()
+        accepted.close()  # as a server that ends: the kernel remembers this connection for a minute
+        assert browser.recv(1) == b""
+    first.close()
+    with _listen(host, port) as again:
+        assert again.getsockname() == (host, port)
 
 
 @pytest.mark.parametrize("address", ["", ":1", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:70000", "::1:80", "a\nb:1"])

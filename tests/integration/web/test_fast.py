@@ -2,6 +2,7 @@
 """A run whose jobs end faster than anybody can read: its page has numbers and failures at once, the other rows later."""
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
 from pqrun.control import run_view
 from pqrun.control.run_view import RunNumbers, RunView, ViewedRun
 from pqrun.core import events as ev
+from pqrun.core.job import Outcome, Priority
 from pqrun.core.metrics import Metrics
 from pqrun.journal.run_directory import RunDirectory
 
@@ -140,6 +142,17 @@ def test_a_fast_run_costs_few_rows_while_it_lives(fast_run):
     assert len(fast_run.rows_made) <= 5010  # each row is made once, but for the few that were shown at once
 
 
+def test_what_has_ended_is_written_once(fast_run):
+    for first in (1, 11, 21):
+        fast_run.record.tell(*short_jobs(10, first=first))
+        fast_run.poll(fast=False)
+    written = Counter()
+    for event in fast_run.feed.file.read(0).split(b"\n\n")[:-1]:
+        chunk = json.loads(event.split(b"data: ", 1)[1])
+        written[chunk["kind"]] += chunk["rows"]
+    assert written == {"jobs": 30, "attempts": 30}
+
+
 def test_the_rows_come_when_the_run_goes_on_more_slowly(fast_run):
     fast_run.record.tell(*short_jobs(1000, every=300))
     fast_run.counts(ok=997, failed=3)
@@ -169,6 +182,57 @@ def test_a_job_that_runs_for_long_is_shown_and_what_is_set_holds(fast_run):
     _, told = fast_run.poll()
     assert told.states["job-5000"] == "ok" and told.attempts[5000, 1]["ended"] is not None
     assert {job["state"] for job in fast_run.end().jobs.values()} == {"ok"}
+
+
+def test_a_job_that_runs_already_when_the_page_falls_behind_keeps_its_priority_and_lane(fast_run):
+    first = [list(short_jobs(1, first=seq)) for seq in (5000, 5001)]
+    for added, queued, submitted, *_ in first:
+        fast_run.record.tell(added, queued._replace(priority=Priority.HIGH), submitted)
+    fast_run.poll(fast=False)
+    fast_run.record.tell(*first[0][3:], *short_jobs(1000))
+    fast_run.counts(running=1, ok=1001)
+    _, told = fast_run.poll()
+    assert told.head["ahead"] and told.states["job-5001"] == "running"
+    running = told.attempts[5001, 1]
+    assert (running["priority"], running["lane"]) == (int(Priority.HIGH), 2)
+    assert [running[name] for name in ("submitted", "began")] == [pytest.approx(5_001_000, abs=2)] * 2
+
+
+def test_a_job_that_ended_and_was_removed_before_its_row_was_written_is_not_on_the_page(fast_run):
+    fast_run.record.tell(*short_jobs(2), ev.JobDropped(BEGAN + 1, 1, Outcome.OK), *short_jobs(500, first=3))
+    fast_run.counts(ok=501)
+    _, told = fast_run.poll()
+    assert told.head["ahead"] and told.head["dropped"] == [1]
+    assert 2 in told.jobs and 1 not in told.jobs
+
+
+def test_the_time_left_of_a_fast_run_follows_from_its_own_numbers(fast_run, monkeypatch):
+    clock = [BEGAN]
+    monkeypatch.setattr(run_feed.time, "time", lambda: clock[0])
+
+    def left(after, **counts):
+        clock[0] += after
+        fast_run.record.tell(*short_jobs(500, first=int(clock[0] - BEGAN) * 500 + 1))
+        fast_run.counts(**counts)
+        fast_run.numbers = fast_run.numbers._replace(metrics=Metrics(average_processing=30.0))
+        return fast_run.poll()[1].head["secondsLeft"]
+
+    fast_run.record.tell(ev.InputEnded(BEGAN, 9000, True))
+    assert left(0, ok=1000, queued=7900, failed=100) is None  # nothing ended since the page was opened
+    assert left(10, ok=1400, queued=7480, running=10, held=10, failed=100) == 187.5  # 7,500 jobs, 40 a second
+    assert left(10, ok=8800, waiting=10, skipped=190) == 30.0  # a retry takes longer than the rate tells
+
+
+def test_jobs_that_end_one_at_a_time_count_for_the_time_left_of_a_fast_run(fast_run, monkeypatch):
+    clock = [BEGAN]
+    monkeypatch.setattr(run_feed.time, "time", lambda: clock[0])
+    fast_run.record.tell(*short_jobs(5000), ev.InputEnded(BEGAN, 5000, True))
+    found = []
+    for ended in range(6):
+        clock[0] = BEGAN + 4.0 * ended
+        fast_run.counts(ok=4985 + ended, queued=15 - ended)
+        found.append(fast_run.poll()[1].head["secondsLeft"])
+    assert found == [None] * 5 + [40.0]  # 10 jobs, of which one ends in 4 seconds
 
 
 def test_a_run_that_tells_no_numbers_is_told_as_far_as_it_was_read(fast_run):

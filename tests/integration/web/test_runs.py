@@ -9,7 +9,7 @@ from journal.records import BEGAN, Record
 from support.process import environment, run_pqrun
 
 from pqrun.app.web.feeds import PolledSource, RunFeeds
-from pqrun.app.web.run_feed import RunFeed
+from pqrun.app.web.run_feed import POLL_SECONDS, RunFeed
 from pqrun.app.web.site import whole_lines
 from pqrun.control.run_view import OutputPiece
 from pqrun.core import events as ev
@@ -259,6 +259,20 @@ def test_an_attempt_whose_start_was_refused_is_not_on_the_page(recorded):
     assert (head["lanes"], records["attempts"]["counted"]) == (1, {"all": "stopped"})
 
 
+def test_a_journal_that_could_not_be_read_for_a_moment_is_read_again(recorded, monkeypatch):
+    feed = RunFeed(recorded("aaaaa2", QUEUED).run, read_only=True)
+
+    def no_descriptor(*_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as moment:
+        moment.setattr("pqrun.app.web.run_feed.fold_journal", no_descriptor)
+        assert feed.poll() == POLL_SECONDS
+    assert b"event: trouble\ndata: " in feed.file.head and b"Too many open files" in feed.file.head
+    assert feed.poll() == POLL_SECONDS
+    assert b"event: head\n" in feed.file.head and b'"kind":"jobs"' in feed.file.read(0)
+
+
 def test_a_job_that_is_no_part_of_the_run_any_more_is_dropped_from_the_page(recorded):
     assert polled(recorded("aaaaa2", ev.JobDropped(BEGAN, 1, None)))[0]["dropped"] == [1]
 
@@ -288,6 +302,18 @@ def test_a_feed_that_is_watched_again_stays_and_others_have_a_bound(recorded, mo
         await feeds.close()
 
     asyncio.run(browse())
+
+
+def test_a_source_is_closed_once_however_many_close_it():
+    async def watch():
+        source, ends = PolledSource("test", lambda: 60.0), []
+        await source.call(lambda: None)
+        await asyncio.gather(*(source.close(lambda: ends.append(1)) for _ in range(2)))
+        await source.close(lambda: ends.append(1))
+        source._thread.shutdown()
+        assert ends == [1]
+
+    asyncio.run(watch())
 
 
 def test_a_browser_hears_in_time_that_nothing_has_changed(monkeypatch):

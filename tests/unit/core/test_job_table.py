@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The table that all observers share: rows of unfinished jobs, counts, and what undoes them."""
 
+from collections import Counter
+
 import pytest
 
 from pqrun.core import events as ev
@@ -12,7 +14,9 @@ from pqrun.core.job import (
     JobSpec,
     LostExit,
     Need,
+    NotStarted,
     Outcome,
+    OutputPlace,
     Priority,
     RetryPolicy,
     StopReason,
@@ -104,6 +108,31 @@ def test_an_edited_file_may_say_that_a_failed_job_may_fail_and_that_it_may_not()
     assert (table.rows[1].allowed, table.failed) == (True, 0)
 
 
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [([], True), ([ev.JobEnded(1.0, 1, Outcome.INTERRUPTED, 1)], True), ([ev.JobEnded(1.0, 1, Outcome.FAILED, 1)], False)],
+    ids=["unfinished", "interrupted", "failed"],
+)  # fmt: skip
+def test_a_run_leaves_undone_what_has_not_ended_or_was_interrupted(events, expected):
+    assert told(*events).left_undone is expected
+
+
+@pytest.mark.parametrize("exit", [NotStarted(127, "no such file"), LostExit("gone", worker_lost=True)])
+def test_what_a_job_said_goes_before_what_is_known_of_its_end(exit):
+    *begin, end = attempt(1, exit, CountedAs.FAILED)
+    assert told(*begin, end).rows[1].message == exit.why
+    assert told(*begin, end._replace(said=NO_REPORT._replace(message="no luck"))).rows[1].message == "no luck"
+
+
+def test_an_ended_job_that_is_changed_is_counted_as_before():
+    for outcome, count in ((Outcome.FAILED, 1), (Outcome.OK, 0)):
+        changed = ev.JobChanged(2.0, 1, SPEC._replace(timeout=5.0), "x")
+        assert told(ev.JobEnded(1.0, 1, outcome, 1), changed, keeps_ended=True).failed == count
+    never = SPEC._replace(rerun=False)
+    end, change = ev.JobEnded(1.0, 1, Outcome.INTERRUPTED, 1), ev.JobChanged(2.0, 1, never, "x")
+    assert [told(*events, keeps_ended=True).failed for events in ([end], [end, change])] == [0, 1]
+
+
 def test_a_row_knows_what_its_running_attempt_is_asked_and_says():
     table = told(*attempt(1, ExitedWith(0), CountedAs.COMPLETED)[:3])
     row = table.running[1]
@@ -153,6 +182,66 @@ def test_a_row_gets_room_for_an_attempt_when_the_job_begins_or_ends(event, count
     assert values_of(row) == values_of(full.rows[1]) and table.states == full.states
 
 
+EVERY_TURN = [
+    *NOT_BEGUN, *attempt(1, ExitedWith(3), CountedAs.RETRIED, at=9.0)[:2], ev.AttemptRefused(9.0, 1, 1, "no room"),
+    *attempt(1, ExitedWith(3), CountedAs.RETRIED, at=10.0)[1:], ev.JobWaiting(12.0, 1, 2, 14.0),
+    ev.JobHeld(13.0, 1, True, "me"), ev.JobHeld(14.0, 1, False, "me"),
+    *attempt(2, ExitedWith(3), CountedAs.FAILED, at=15.0), ev.JobEnded(17.0, 1, Outcome.FAILED, 2),
+    ev.JobReopened(18.0, 1, Outcome.FAILED, SPEC), *attempt(3, ExitedWith(0), CountedAs.COMPLETED, at=19.0)[:3],
+    ev.JobDropped(20.0, 1, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keeps_ended", [False, True])
+def test_the_jobs_in_each_state_are_counted_whatever_happens(keeps_ended):
+    table, seen = JobTable(keeps_ended=keeps_ended), set()
+    for event in [ev.JobAdded(0.0, 2, SPEC), ev.JobAdded(0.0, 1, SPEC), *EVERY_TURN]:
+        table.fold(event)
+        unfinished = [row.state for row in table.rows.values() if row.outcome is None]
+        assert +Counter(table.states) == Counter(unfinished), event
+        assert table.by_state() == {**Counter(unfinished), **{str(one): 1 for one in +table.outcomes}}, event
+        if not isinstance(event, ev.AttemptEnded):  # the next event says what becomes of the job
+            running = {row.seq for row in table.rows.values() if row.state == "running"}
+            assert table.running.keys() == running, event
+        seen.update(unfinished)
+    assert seen == table.states.keys()
+
+
+@pytest.mark.parametrize(
+    ("tried", "outcome", "ended"),
+    [
+        ([], Outcome.CANCELLED, 9.0), (attempt(1, ExitedWith(0), CountedAs.COMPLETED), Outcome.OK, 3.0),
+        (TRIED, Outcome.CANCELLED, 3.0), (TRIED, Outcome.SKIPPED, 9.0),
+    ],
+    ids=["never tried", "ok", "cancelled before the retry", "skipped before the retry"],
+)  # fmt: skip
+def test_a_job_ended_with_its_last_attempt_unless_it_was_skipped(tried, outcome, ended):
+    row = told(*tried, ev.JobEnded(9.0, 1, outcome, len(tried) and 1), keeps_ended=True).rows[1]
+    assert (row.ended, row.attempts) == (ended, 1 if tried else 0)
+
+
+def test_only_a_file_with_nothing_else_in_it_is_named_as_the_output():
+    row = FullRow(JobRow(1, SPEC))
+    assert (row.stdout, row.stderr) == (None, None)
+    row.stdout_at, row.stderr_at = OutputPlace("/r/logs/1.1.out"), OutputPlace("/r/logs/pack.3", 10, 3)
+    assert (row.stdout, row.stderr) == ("/r/logs/1.1.out", None)
+
+
+def test_how_long_the_last_attempt_ran_is_known_only_if_it_ran():
+    done = attempt(1, ExitedWith(3), CountedAs.FAILED)
+    end = ev.JobEnded(3.0, 1, Outcome.FAILED, 1)
+    stories = {
+        "never tried": ([], None), "running": (done[:3], None), "ended": ([*done, end], 2.0),
+        "not started": ([*done[:2], done[3]._replace(exit=NotStarted(127, "no such file"))], None),
+        "clock set back": ([*done[:3], done[3]._replace(ended=0.5)], 0.0),
+        "to run again": ([*done, end, ev.JobReopened(4.0, 1, Outcome.FAILED, SPEC)], None),
+    }  # fmt: skip
+    found = {
+        name: told(*events, keeps_ended=True).rows[1].run_seconds for name, (events, _) in stories.items()
+    }
+    assert found == {name: seconds for name, (_, seconds) in stories.items()}
+
+
 def test_rows_stay_in_the_order_in_which_the_jobs_came():
     table = JobTable(keeps_ended=True)
     table.fold_all(ev.JobAdded(0.0, seq, SPEC) for seq in (1, 2, 3))
@@ -162,10 +251,10 @@ def test_rows_stay_in_the_order_in_which_the_jobs_came():
 
 def test_places_grow_and_share_their_numbers_with_the_jobs_where_they_can():
     table = JobTable()
-    numbers = [1000, 3000, 2000, 4000]
+    numbers = [1000, 3000, 2000, 3001, 4000]
     table.fold_all(ev.JobAdded(0.0, seq, SPEC) for seq in numbers)
     table.fold_all(ev.JobQueued(0.0, seq, 1, Priority.NORMAL) for seq in numbers)
-    assert [table.rows[seq].place for seq in numbers] == [1000, 3000, 3001, 4000]
+    assert [table.rows[seq].place for seq in numbers] == [1000, 3000, 3001, 3002, 4000]
     assert table.rows[4000].place is table.rows[4000].seq
 
 
@@ -217,6 +306,24 @@ def test_the_time_left_follows_from_the_rate():
     assert table.seconds_left(10.0, unread=2) == 10.0
     table.fold(ev.RunPaused(10.0, True, ""))
     assert table.seconds_left(10.0) is None
+
+
+def test_the_time_left_is_at_least_until_the_last_retry_has_run():
+    table = running_down()
+    for seq, until in ((6, 40.0), (7, 15.0)):
+        table.fold_all([ev.AttemptSubmitted(10.0, seq, 1, 0.0), ev.JobWaiting(10.0, seq, 2, until)])
+    assert table.waits(10.0) == (2, 0, 30.0)
+    assert table.seconds_left(10.0, average=2.5) == 32.5
+
+
+def test_another_process_of_the_run_forgets_how_the_earlier_ones_went():
+    table = running_down()
+    table.rate.expected = lambda now, left: 100.0 * left
+    table.fold_all([ev.RunPaused(10.0, True, ""), ev.RunStopping(10.0, "signal SIGINT", False)])
+    assert (table.paused, table.stopped, table.input_ended) == (True, "signal SIGINT", True)
+    table.begin_process()
+    assert (table.paused, table.stopping, table.stopped, table.input_ended) == (False, None, "", False)
+    assert table.seconds_left(10.0) == 300.0  # by earlier runs: its own rate is not known yet
 
 
 def test_the_time_left_is_at_least_that_of_the_longest_chain():

@@ -44,6 +44,13 @@ def test_an_attempt_that_starts_late_has_the_exact_limit():
     assert round(ends(story)[2], 6) == 0.5
 
 
+def test_an_attempt_that_does_not_end_when_it_is_stopped_is_killed_after_the_grace():
+    fates = {"a": Fate(seconds=1), "deaf": Fate(seconds=99, deaf=True)}
+    story = run([job("a"), job("deaf", grace=3.0)], slots=2, fates=fates, median=MedianLimit(200))
+    assert outcomes(story) == {1: "ok", 2: "timeout"}
+    assert ends(story)[2] == 2.0 + 3.0
+
+
 def test_the_timeout_of_a_job_holds_beside_it_and_failures_do_not_count():
     fates = {"a": Fate(seconds=1, exit=ExitedWith(1)), "b": Fate(seconds=9), "c": Fate(seconds=30)}
     specs = [job("a"), job("b", timeout=5), job("c")]

@@ -13,6 +13,7 @@ from pqrun.core.job_row import FullRow, JobRow
 from pqrun.core.metrics import Throughput
 from pqrun.core.past import (
     MAX_CHAINED_JOBS,
+    MAX_ROWS,
     EarlierRuns,
     FlakyRate,
     KnownDurations,
@@ -171,6 +172,12 @@ def test_the_time_left_is_unknown_once_jobs_run_longer_than_ever():
     assert expected_seconds(past(a=8.0), rows, 2, 107.5, left=1) == 0.5
     assert expected_seconds(past(a=8.0), rows, 2, 108.0, left=1) is None
     assert expected_seconds(past(a=8.0), rows, 0, 102.0, left=1) is None
+
+
+def test_the_times_of_very_many_jobs_are_not_added_up():
+    rows = [row("a")] * MAX_ROWS
+    assert expected_seconds(past(a=8.0), rows, MAX_ROWS, 102.0, left=MAX_ROWS) == 8.0
+    assert expected_seconds(past(a=8.0), [*rows, row("a")], MAX_ROWS, 102.0, left=MAX_ROWS + 1) is None
 
 
 LOST = LostExit("the worker was lost", worker_lost=True)

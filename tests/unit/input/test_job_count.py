@@ -3,6 +3,7 @@
 
 import os
 import time
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each, InputSettings
-from pqrun.input import open_input
+from pqrun.engine.threads import NoThread
+from pqrun.input import job_count, open_input
 from pqrun.input.command_list import CommandList
 from pqrun.input.job_count import JobCount
 from pqrun.input.sources import open_file
@@ -108,6 +110,47 @@ def test_a_count_that_nobody_waits_for_ends(tmp_path):
     begun.close()
     begun._thread.join(20.0)
     assert not begun._thread.is_alive() and begun._parts == []
+
+
+def test_without_room_for_a_thread_the_number_stays_unknown(tmp_path, monkeypatch):
+    path = tmp_path / "jobs.txt"
+    path.write_text("true\n")
+    count = open_input(InputSettings(files=(str(path),))).job_count()
+    fds = [part.fd for part in count._parts]
+
+    def no_thread(thread):
+        raise NoThread("no room")
+
+    monkeypatch.setattr(job_count, "start_thread", no_thread)
+    assert (count.number(), count.number()) == (None, None)
+    for fd in fds:
+        with pytest.raises(OSError):
+            os.fstat(fd)
+
+
+def test_the_files_of_a_count_that_is_closed_stay_open_while_it_reads(tmp_path):
+    reads, go_on = Event(), Event()
+
+    class SlowCounter(CommandList):
+        """A counter that the test holds up."""
+
+        def feed(self, data):
+            reads.set()
+            assert go_on.wait(20)
+            super().feed(data)
+
+    path = tmp_path / "jobs.txt"
+    path.write_text("true\n")
+    part = open_file(str(path), sniff=True)
+    count = JobCount(0, SlowCounter({}), [part])
+    try:
+        assert count.number() is None and reads.wait(20)
+        count.close()
+        assert all(os.fstat(part.fd) for part in count._parts) and count._parts
+    finally:
+        go_on.set()
+        count._thread.join(20)
+        os.close(part.fd)
 
 
 def test_only_regular_files_are_counted():

@@ -367,6 +367,7 @@ def test_who_stops_waiting_in_asyncio_cancels_the_job(make_queue, gate):
 
     async def main():
         running = asyncio.wrap_future(queue.enqueue(Job("running")))
+        gate.wait_for(1)
         queued = asyncio.wrap_future(queue.enqueue(Job("queued")))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.gather(running, queued), 0.05)

@@ -302,3 +302,14 @@ def test_in_order_a_resumed_run_waits_for_no_job_that_has_ended_before():
     assert not order.is_turn_of(5)
     assert list(order.ended(2)) == [(None, [])] * 3
     assert order.is_turn_of(5)
+
+
+def test_what_still_waits_for_its_turn_at_the_end_of_the_run_is_printed_in_order(shown):
+    one = shown(keep_order=True)
+    one.printer.begin_with([2, 4, 5, 7])
+    for seq in (7, 2, 5):
+        one.prints(seq, b"%d\n" % seq)
+        one.ends(seq)
+    assert one.read() == b"2\n"
+    one.printer.close()
+    assert one.read() == b"5\n7\n"

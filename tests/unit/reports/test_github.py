@@ -4,7 +4,7 @@
 import pytest
 from reported import CELLS, Cell, job, play
 
-from pqrun.core.job import ExitedWith
+from pqrun.core.job import ExitedWith, HaltRule
 
 GITHUB = {"GITHUB_ACTIONS": "true"}
 
@@ -57,6 +57,17 @@ def test_the_steps_summary_is_added_to_what_the_step_wrote_before(tmp_path):
     (tmp_path / "step.md").write_text("no end of a line")
     on_github(tmp_path, CELLS["failed"])
     assert (tmp_path / "step.md").read_text().startswith("no end of a line\n### ❌")
+
+
+def test_the_summary_says_what_stopped_the_run_if_that_left_jobs_undone(tmp_path):
+    def told(cell):
+        on_github(tmp_path, cell)
+        return (tmp_path / "step.md").read_text()
+
+    assert "\nStopped by `signal SIGINT` before all jobs had ended.\n" in told(CELLS["int"])
+    (tmp_path / "step.md").unlink()
+    rule = HaltRule("now", "fail", 1)
+    assert "Stopped" not in told(Cell([job("a"), job("last", 2.0, exit=ExitedWith(1))], 1, {"halt": rule}))
 
 
 @pytest.mark.slow

@@ -75,6 +75,10 @@ def test_histograms_count_what_took_so_long(tmp_path):
     assert dict(buckets)["0.1"] == 0 and dict(buckets)["0.5"] == 1 and dict(buckets)["1.0"] == 2
     counts = [count for _, count in buckets]
     assert counts == sorted(counts) and buckets[-1] == ("+Inf", 2)
+    bounds = (
+        "0.01 0.05 0.1 0.5 1.0 5.0 15.0 60.0 300.0 900.0 3600.0 14400.0 +Inf"  # as in the dashboards of users
+    )
+    assert [bound for bound, _ in buckets] == bounds.split()
 
 
 def test_a_run_that_went_wrong_keeps_the_last_success_of_an_earlier_one(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 
 import pytest
 from reported import CELLS, FILES, play, settings_for
@@ -16,7 +17,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings, Settings
 from pqrun.reports import reports_of
-from pqrun.reports.report import NoReports
+from pqrun.reports.report import REPORTS, NoReports
 from pqrun.reports.report_set import ReportRequest, ReportSet
 from pqrun.reports.targets import AtomicFile, StreamingFile
 
@@ -128,6 +129,29 @@ def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
     assert reports.finish(played.ending) == 4
     assert "the report of --events failed and was dropped" in reports.failures
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REPORTS if kind.name in FILES], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "cannot write the report of --{}: No space left on device"),
+        (ZeroDivisionError("a bug"), "the report of --{} failed and was dropped"),
+    ],
+    ids=["full", "bug"],
+)
+def test_a_report_that_fails_is_named_and_the_others_are_written(
+    tmp_path, monkeypatch, capsys, kind, error, said
+):
+    def fail(_self, _ending):
+        raise error
+
+    monkeypatch.setattr(getattr(import_module(kind.module), kind.class_name), "finish", fail)
+    played = play(tmp_path, CELLS["ok"])
+    assert (played.code, played.said) == (4, f"pqrun: {said.format(kind.name)}\n")
+    assert ("ZeroDivisionError: a bug" in capsys.readouterr().err) == isinstance(error, ZeroDivisionError)
+    missing = {name for name in FILES if not played.path(name).exists()}
+    assert missing <= {kind.name}
 
 
 def test_events_go_into_a_pipe_as_they_happen(tmp_path):

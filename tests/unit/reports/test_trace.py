@@ -89,3 +89,13 @@ def test_a_lane_that_a_job_gives_up_is_free_in_its_order():
     lanes.enter(4, 0.0)
     lanes.enter(5, 0.0)
     assert [lanes.of(number) for number in (3, 4, 5)] == [1, 2, 3]
+
+
+def test_the_lanes_below_that_of_a_worker_are_free():
+    lanes = TraceLanes()
+    lanes.enter(1, 0.0)
+    lanes.move(1, "slot 3")
+    for number in (2, 3, 4):
+        lanes.enter(number, 0.0)
+    assert [lanes.of(number) for number in (1, 2, 3, 4)] == [3, 1, 2, 4]
+    assert lanes.highest == 4
