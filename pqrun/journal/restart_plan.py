@@ -4,7 +4,8 @@
 1. The events that a crash kept from the journal are added: an attempt that ran is interrupted, an attempt
    whose end was recorded without its consequence gets the consequence.
 2. An edited list is matched with the recorded jobs: by id and command, or for jobs without an id by their
-   command and the number of its occurrence. Positions in the file are never compared.
+   command and the number of its occurrence. Positions in the file are never compared. Jobs that requests added
+   stay.
 3. A job that has ended stays ended, except for an interrupted one, and a failed one with `--failed`.
 4. All others continue in their state, with attempts and retries counted on, in the order of the queue.
 
@@ -14,8 +15,9 @@ Each decision is an event, folded into the rows of the job table like those of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf
 
 from pqrun.core import events as ev
@@ -203,7 +205,8 @@ def _match(restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], 
             known = by_work[spec.work].pop() if by_work.get(spec.work) else None
         kept.append((spec, known))
     used = {known.seq for _, known in kept if known is not None}
-    gone = [job for job in found.jobs.values() if job.seq not in used]
+    added = _added(found, used, specs)
+    gone = [job for job in found.jobs.values() if job.seq not in used and job not in added]
     old_ids = {job.spec.id for job in gone if job.spec.named}
     _tell(restart, found, [ev.JobDropped(now, job.seq, job.outcome) for job in gone])
     order = [_settle(restart, found, spec, known, now) for spec, known in kept]
@@ -211,7 +214,40 @@ def _match(restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], 
     new = sum(1 for _, known in kept if known is None) - changed
     removed = len(gone) - changed
     restart.said = f"{count_of(len(used), 'job')} unchanged, {changed} changed, {new} new, {removed} removed"
-    return order
+    if added:
+        restart.said += f", {len(added)} from `add` kept"
+        _tell(restart, found, _renumbered(added, specs, restart.jobs, now))
+    return order + added
+
+
+def _added(found: RecoveredRun, used: Collection[int], specs: Sequence[JobSpec]) -> list[JobRow]:
+    """Return the jobs that requests added to the run. They stay, although the list does not have them.
+
+    A job of the list takes the place of an added one with its id. An added job goes with a job that it needs.
+    """
+    names = {spec.id for spec in specs if spec.named}
+    jobs = [job for job in found.jobs.values() if job.by and job.seq not in used]
+    jobs = [job for job in jobs if not (job.spec.named and job.spec.id in names)]
+    while True:
+        ids = {spec.id for spec in specs}.union(job.spec.id for job in jobs)
+        stay = [job for job in jobs if all(need.job in ids for need in job.spec.needs)]
+        if len(stay) == len(jobs):
+            return jobs
+        jobs = stay
+
+
+def _renumbered(added: list[JobRow], specs: Sequence[JobSpec], last: int, now: float) -> list[ev.Event]:
+    """Return the events that give new numbers to added jobs whose number is that of a line in the edited list."""
+    lines = {spec.id for spec in specs}
+    numbers = count(max(last, len(specs)) + 1)
+    new = {job.spec.id: str(next(numbers)) for job in added if job.spec.id in lines}
+    events: list[ev.Event] = []
+    for job in added:
+        needs = tuple(need._replace(job=new.get(need.job, need.job)) for need in job.spec.needs)
+        spec = job.spec._replace(id=new.get(job.spec.id, job.spec.id), needs=needs)
+        if spec != job.spec:
+            events.append(ev.JobChanged(now, job.seq, spec, "the edited file"))
+    return events
 
 
 def _settle(

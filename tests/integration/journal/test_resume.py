@@ -356,6 +356,7 @@ def test_results_that_could_not_be_written_are_written_by_resume(world):
 
 
 EDITED = ("run", "list", "-j1")
+ADD = f"{sys.executable} -m pqrun add"
 
 
 @pytest.mark.slow
@@ -501,6 +502,38 @@ def test_an_edited_list_may_give_a_time_to_a_job_that_was_queued(world):
     jobs()
     assert world.pqrun("run", "jobs.json", "-j1", "--resume", "latest").code == 0
     assert world.counted("ran") == {"a": 2, "b": 1}
+
+
+@pytest.mark.slow
+def test_jobs_that_were_added_to_the_run_stay_when_its_list_is_edited(world):
+    add = f"{ADD} --id extra 'echo extra >> ran' && {ADD} --id more --needs extra 'echo more >> ran'"
+    unnamed = f"{ADD} 'echo unnamed >> ran' && touch added; while ! [ -e go ]; do sleep 0.05; done"
+    world.write("list", f"{add} && {unnamed}\n")
+    world.kill_when((world.here / "added").exists, *EDITED)
+    world.wait_until_all_is_gone()
+    (world.here / "go").touch()
+    world.write("list", "".join(f"echo {number} >> ran\n" for number in range(9)))
+    result = world.pqrun(*EDITED, "--resume", "latest", "--json")
+    assert (result.code, world.counted("ran").keys()) == (0, {*"012345678", "extra", "more", "unnamed"}), (
+        result.err
+    )
+    assert "0 jobs unchanged, 0 changed, 9 new, 1 removed, 3 from `add` kept" in result.err
+    assert len({job["id"] for job in result.document["jobs"]}) == 12
+
+
+@pytest.mark.slow
+def test_an_edited_list_takes_the_place_of_added_jobs_and_of_what_they_need(world):
+    add = f"{ADD} --id b 'echo b1 >> ran' && {ADD} --id c --needs a,b 'echo c >> ran'"
+    world.write(
+        "jobs.json", json.dumps({"jobs": {"a": f"{add} && touch added; sleep 60", "d": "echo d >> ran"}})
+    )
+    world.kill_when((world.here / "added").exists, "run", "jobs.json", "-j1")
+    world.wait_until_all_is_gone()
+    world.write("jobs.json", json.dumps({"jobs": {"b": "echo b2 >> ran", "d": "echo d >> ran"}}))
+    result = world.pqrun("run", "jobs.json", "--resume", "latest", "--json")
+    assert (result.code, world.counted("ran"), sorted(result.jobs)) == (0, {"b2": 1, "d": 1}, ["b", "d"]), (
+        result.err
+    )
 
 
 @pytest.mark.slow
