@@ -312,6 +312,20 @@ def test_why_says_what_a_job_waits_for(tmp_path):
     door.close()
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("id", 5), ("id", None), ("id", "x" * 201), ("id", "a\nb"), ("id", "\x1b[2J"), ("named", 1), ("named", "yes"),
+        ("line", -1), ("line", 1.5), ("line", "3"),
+    ],
+)  # fmt: skip
+def test_a_job_with_a_wrong_name_or_place_is_refused(door, field, wrong):
+    answer = door.ask("add", add=[{"id": "good", "run": "true"}, {"id": "a", "run": "true", field: wrong}])
+    assert (answer["error"], answer["code"]) == (f"not a job: its `{field}` is invalid", 2)
+    assert door.states() == {}
+    assert door.ask("add", add=[{"id": "x" * 200, "run": "true", "named": True, "line": 3}])["ok"]
+
+
 def test_why_a_job_is_not_tried_yet_or_what_becomes_of_it(door):
     def why(name):
         return door.ask("ps", jobs=[name], why=True)["why"][name]
