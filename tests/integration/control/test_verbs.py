@@ -7,6 +7,7 @@ import pytest
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId, ExitedWith, Outcome, Priority
+from pqrun.core.notices import ProcessStarted
 from pqrun.core.task import Task
 from pqrun.engine.live_run import JobUsage
 from pqrun.output.store import Capture, Logs
@@ -310,6 +311,31 @@ def test_why_says_what_a_job_waits_for(tmp_path):
     assert why("d") == "the run is paused"
     assert door.ask("ps", jobs=["nobody"], why=True)["why"] == {}
     door.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("id", 5), ("id", None), ("id", "x" * 201), ("id", "a\nb"), ("id", "\x1b[2J"), ("named", 1), ("named", "yes"),
+        ("line", -1), ("line", 1.5), ("line", "3"),
+    ],
+)  # fmt: skip
+def test_a_job_with_a_wrong_name_or_place_is_refused(door, field, wrong):
+    answer = door.ask("add", add=[{"id": "good", "run": "true"}, {"id": "a", "run": "true", field: wrong}])
+    assert (answer["error"], answer["code"]) == (f"not a job: its `{field}` is invalid", 2)
+    assert door.states() == {}
+    assert door.ask("add", add=[{"id": "x" * 200, "run": "true", "named": True, "line": 3}])["ok"]
+
+
+def test_ps_says_on_which_host_a_job_runs(door):
+    door.add("a", "b")
+    assert {job["id"]: job.get("where") for job in door.ask("ps")["jobs"]} == {"a": "here", "b": None}
+    door.slots.start = lambda attempt: door.engine.post(
+        ProcessStarted(attempt.key, door.clock.now(), "slot 1")
+    )
+    door.end("a")
+    (job,) = door.ask("ps")["jobs"]
+    assert job["state"] == "running" and "where" not in job
 
 
 def test_why_a_job_is_not_tried_yet_or_what_becomes_of_it(door):

@@ -201,6 +201,17 @@ def test_a_listener_hears_everything_in_order(make_queue):
     ]  # fmt: skip
 
 
+def test_a_listener_hears_of_jobs_that_are_put_in_while_all_workers_are_busy(make_queue, gate, until):
+    queue, heard = make_queue(), []
+    queue.subscribe(heard.extend)
+    queue.enqueue(Job("busy"))
+    gate.wait_for(1)
+    for name in ("one", "two"):
+        queue.enqueue(Job(name))
+        until(lambda name=name: name in [event.spec.id for event in heard if isinstance(event, ev.JobAdded)])
+    assert gate.calls == ["busy"]
+
+
 def test_a_listener_may_be_an_object_and_is_told_that_it_is_over(make_queue):
     class Keeper:
         def __init__(self):

@@ -2,9 +2,10 @@
 """Annotations and the step's summary on GitHub, and silence elsewhere."""
 
 import pytest
-from reported import CELLS, Cell, job, play
+from reported import CELLS, Cell, digest_of, job, play
 
 from pqrun.core.job import ExitedWith, HaltRule
+from pqrun.reports.digest import MAX_SLOWEST
 
 GITHUB = {"GITHUB_ACTIONS": "true"}
 
@@ -68,6 +69,14 @@ def test_the_summary_says_what_stopped_the_run_if_that_left_jobs_undone(tmp_path
     (tmp_path / "step.md").unlink()
     rule = HaltRule("now", "fail", 1)
     assert "Stopped" not in told(Cell([job("a"), job("last", 2.0, exit=ExitedWith(1))], 1, {"halt": rule}))
+
+
+def test_the_slowest_jobs_are_known_the_slowest_first(tmp_path):
+    seconds = [3.0, 9.0, 1.0, 7.0, *(0.5 for _ in range(MAX_SLOWEST)), 8.0]
+    played = on_github(tmp_path, Cell([job(f"j{n}", took) for n, took in enumerate(seconds)], 0))
+    slowest = digest_of(played).slowest
+    assert [took for took, _ in slowest] == sorted(seconds, reverse=True)[:MAX_SLOWEST]
+    assert [row.spec.id for _, row in slowest[:3]] == ["j1", f"j{len(seconds) - 1}", "j3"]
 
 
 @pytest.mark.slow
