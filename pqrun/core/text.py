@@ -295,7 +295,7 @@ def original_bytes(text: str) -> bytes:
 
 
 UNQUOTED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-"
-"""The characters that mean nothing to a shell."""
+"""The characters that mean nothing to a shell, but for `=` at the beginning: zsh reads `=ls` as the path of `ls`."""
 
 
 def quoted_word(text: str) -> str:
@@ -303,7 +303,7 @@ def quoted_word(text: str) -> str:
 
     Characters that can't be printed, and bytes that are not text, are written in `$'…'`.
     """
-    if text and not text.strip(UNQUOTED):
+    if text and not text.strip(UNQUOTED) and text[0] != "=":
         return text
     if text.isprintable():
         return "'" + text.replace("'", "'\"'\"'") + "'"

@@ -96,6 +96,10 @@ def test_words_that_need_nothing_are_left_alone():
     assert command("resume", "k3f9", options="--failed") == "pqrun resume k3f9 --failed"
     assert command("resume", "-r", options="--failed") == "pqrun resume --failed -- -r"
     assert quoted_word("test[PY=3.11]") == "'test[PY=3.11]'"
+    assert [quoted_word(text) for text in ("=ls", "a=b")] == [
+        "'=ls'",
+        "a=b",
+    ]  # zsh reads `=ls` as the path of `ls`
 
 
 @pytest.mark.parametrize("shell", SHELLS)
