@@ -149,7 +149,9 @@ def _end(run: RunParts) -> list[str]:
     run.engine.executor.close()
     run.usage_monitor.close()
     if not (run.scheduler.input_ended or run.engine.broken or run.endless):
-        run.engine.turn(request=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
+        complete = run.source.is_at_end()
+        why = "" if complete else "the run was stopped"
+        run.engine.turn(request=lambda s, now: s.end_input(now, complete=complete, why=why))
     if run.server is not None:
         run.engine.turn(request=run.server.look)
         run.server.close(broken=run.engine.broken is not None)

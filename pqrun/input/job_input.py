@@ -37,6 +37,9 @@ class InputReader(Protocol):
     def unread(self) -> list[int]:
         """Return the descriptors that have not been read to their end."""
 
+    def is_at_end(self) -> bool:
+        """Return whether all jobs have been read, and only the end of the input was not."""
+
 
 class JobInput:
     """The jobs of a run: the known jobs, and the descriptors from which more jobs are read.
@@ -132,6 +135,10 @@ class JobInput:
     def failed(self) -> bool:
         """Whether reading ended early because of pqrun's own files, not of the input."""
         return self._source is not None and self._source.failed
+
+    def is_at_end(self) -> bool:
+        """Return whether all jobs have been read, and only the end of the input was not. For a run that is over."""
+        return self._source is not None and self._source.is_at_end()
 
     def unread(self) -> list[int]:
         """Return the descriptors that have not been read to their end."""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import select
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -96,6 +98,19 @@ class StreamReader:
         """Return the descriptors that have not been read to their end."""
         return [] if self.done else [part.fd for part in self._parts]
 
+    def is_at_end(self) -> bool:
+        """Return whether all jobs have been read, and only the end of the input was not.
+
+        Called when the run is over: a run that is stopped early may not have come to read the end.
+        """
+        if self.done or len(self._parts) > 1:
+            return False
+        if self._parts:
+            if not is_drained(self._parts[0].fd):
+                return False
+            self._lines.end()
+        return self._lines.take() is None
+
     def wanted(self) -> bool:
         """Return whether the queue has room."""
         return not self.done and self._scheduler.queue_room > 0
@@ -180,6 +195,18 @@ def check_line(spec: JobSpec, twice: bool, pools: Mapping[str, int]) -> None:
             )
         if count > size:
             raise UserError(f"{spec.file}:{spec.line}: {count} of the pool `{name}`, which has {size}")
+
+
+def is_drained(fd: int) -> bool:
+    """Return whether a pipe or a regular file has no more data, without reading. Others count as unfinished."""
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return os.lseek(fd, 0, os.SEEK_CUR) >= os.fstat(fd).st_size
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return [happened for _, happened in poll.poll(0)] == [select.POLLHUP]
+    except OSError:
+        return False
 
 
 def _let_go(fd: int) -> None:

@@ -105,6 +105,10 @@ class BlockReader:
         """Return the descriptors that have not been read to their end."""
         return [] if self._read_all or self.done else [self._fd]
 
+    def is_at_end(self) -> bool:
+        """Return False: the bytes of the last block wait for the end of the stream."""
+        return False
+
     def wanted(self) -> bool:
         """Return whether the queue has room."""
         return not self.done and self._scheduler.queue_room > 0
