@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 
-from pqrun.app.parts import RunParts
+from pqrun.app.parts import RunParts, RunPlan
 from pqrun.app.queue_maintenance import QueueMaintenance
 from pqrun.app.run import backend_for, carry_out, past_for
 from pqrun.app.service_manager import ServiceManager
@@ -95,13 +95,16 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
     source = JobInput(open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
     maintenance = QueueMaintenance(record, keep)
-    run = RunParts(settings, source, record, backend, reports, restart, maintenance, past_for(settings))
+    plan = RunPlan(settings, source, restart, past_for(settings))
+    run = RunParts(plan, record, backend, reports, maintenance)
     if ready is not None:
         maintenance.ready = ready
         return carry_out(run)
     manager = ServiceManager(run.reactor.look_again)
     maintenance.ready, maintenance.stopping = manager.ready, manager.stopping
-    if run.err.is_terminal and not settings.output.quiet:  # the table comes later, and does not say this
+    if (
+        run.display.err.is_terminal and not settings.output.quiet
+    ):  # the table comes later, and does not say this
         from pqrun.app.daemon import serving
 
         maintenance.greeting = serving(directory.path, os.getpid())
