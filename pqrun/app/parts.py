@@ -24,7 +24,7 @@ from pqrun.executors.local.usage import UsageMonitor
 from pqrun.input import JobInput
 from pqrun.journal.run_record import RunRecord
 from pqrun.reports.report import NoReports, RunInfo
-from pqrun.ui.observers import RunDisplay, outlets, title_of
+from pqrun.ui.observers import RunDisplay, TableHead, outlets, title_of
 
 if TYPE_CHECKING:
     from pqrun.app.queue_maintenance import QueueMaintenance
@@ -200,16 +200,9 @@ class RunParts:
         self.backend.open(self.record, self.directory, self.reactor)  # forks, so there is no thread yet
         self._begin_record()
         self.usage_monitor = UsageMonitor(live)
-        self.display.open_live(
-            live,
-            self.reactor,
-            self.backend.watchdogs,
-            began=self.collector.began,
-            title="serve" if self.plan.endless else title_of(self.plan.settings.input, self.files),
-            address=self.record.address,
-            unread=self.plan.source.unread,
-            job_count=self.plan.source.job_count,
-        )
+        title = "serve" if self.plan.endless else title_of(self.plan.settings.input, self.files)
+        head = TableHead(title, self.record.address, self.collector.began)
+        self.display.open_live(live, head, self.plan.source, self.reactor, self.backend.watchdogs)
         self._begin_reports()
         self.observers = self._observers()
         self.dispatcher = EventDispatcher(self.observers, self._caught_up)
