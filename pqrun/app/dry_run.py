@@ -11,16 +11,13 @@ from pqrun.core.errors import OK, OWN_FAILURE, UserError
 from pqrun.core.job import Attempt, Command, JobSpec, format_command
 from pqrun.core.job_fields import STORED_FIELDS, value_of
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
 from pqrun.executors.simulated import FakeClock, Fate, NoObservers, SimulatedExecutor, run_simulated
-from pqrun.input import JobInput
 from pqrun.output.writer import StreamWriter
 
 if TYPE_CHECKING:
-    from pqrun.core.past import KnownDurations
-    from pqrun.journal.restart_plan import RestartPlan
+    from pqrun.app.parts import RunPlan
     from pqrun.journal.run_record import RunRecord
 
 JOB_SECONDS = 1.0
@@ -60,25 +57,16 @@ def _comment(spec: JobSpec) -> str:
     return f" # pqrun: {' '.join(shown)}" if shown else ""
 
 
-def dry_run(
-    settings: Settings,
-    source: JobInput,
-    record: RunRecord | None = None,
-    restart: RestartPlan | None = None,
-    past: KnownDurations | None = None,
-) -> int:
+def dry_run(plan: RunPlan, record: RunRecord | None = None) -> int:
     """Print the commands, one on each line, in the order in which they would start; return the exit code.
 
     Of a resumed run only the remaining jobs are printed, and its record is left unchanged.
     """
+    settings, source, restart = plan.settings, plan.source, plan.restart
     if record is not None:
         record.close()
     out = StreamWriter(1, "standard output")
-    scheduler = Scheduler(
-        pools=restart.pools if restart is not None else settings.input.pools or source.pools,
-        max_queue=settings.limits.max_queue or source.max_queue or MAX_QUEUE,
-        past=past if settings.limits.order == "longest-first" else None,
-    )
+    scheduler = Scheduler(pools=plan.pools, max_queue=plan.max_queue, past=plan.times_for_order)
     slots = count_workers(settings.limits.jobs or source.workers)
     printer = CommandPrinter(out, tag=settings.output.tag)
     executor = SimulatedExecutor(FakeClock(time.time()), slots, printer.fate)

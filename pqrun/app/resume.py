@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.job import Pool
+from pqrun.core.job import JobSpec, Pool
 from pqrun.core.settings import RecordSettings, Settings
 from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
@@ -29,30 +29,50 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     asked = settings.record
     assert asked.resume is not None
     specs = None if edited is None else edited.read_all()
-    record = RunRecord.reopen(asked.resume, durable=asked.durable)
-    found = record.found
-    assert found is not None
-    end_survivors(found.tokens)
+    record, found = reopen(asked, asked.resume)
     if not found.jobs and not specs:
         record.close()
         raise UserError(f"cannot resume {asked.resume}: its journal has no jobs")
     if specs is None and asked.given_again:
         change_remaining(found, asked)
-    if not settings.place.dry_run:
-        put_half_made_aside(found)
     keeps_blocks = _reopen_blocks(record, found, remove=not settings.place.dry_run)
-    restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
+    source = first_input(found) if edited is None else edited
+    restart = plan_rest(found, settings, source, specs)
     if restart.said and not settings.output.quiet:
         StreamWriter(2, "standard error").note(restart.said)
     elif not restart.tasks and found.input_ended and not settings.output.quiet:
         StreamWriter(2, "standard error").note("nothing is left to run: all jobs have ended")
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
-    source = first_input(found) if edited is None else edited
-    set_workers_and_pools(restart, found, settings, source, anew=edited is not None)
     rest = JobInput(
         workers=source.workers, max_queue=source.max_queue, complete=complete, keeps_blocks=keeps_blocks
     )
     return rest, record, restart
+
+
+def reopen(settings: RecordSettings, name: str, *, keep: int | None = None) -> tuple[RunRecord, RecoveredRun]:
+    """Lock the recorded run and read its journal; no process of an earlier pqrun is left then.
+
+    `keep`: the number of ended jobs that the record of a queue keeps.
+    """
+    record = RunRecord.reopen(name, durable=settings.durable, keep=keep)
+    assert record.found is not None
+    end_survivors(record.found.tokens)
+    return record, record.found
+
+
+def plan_rest(
+    found: RecoveredRun, settings: Settings, source: JobInput, specs: Sequence[JobSpec] | None = None
+) -> RestartPlan:
+    """Return the plan for the rest of a reopened run, with its workers and pools.
+
+    `source` has the workers and pools of the job files. `specs`: the jobs of job files that were given this time.
+    A file that a job may have left incomplete is put aside, except for a dry run.
+    """
+    if not settings.place.dry_run:
+        put_half_made_aside(found)
+    restart = plan_restart(found, found.last, failed=settings.record.failed, specs=specs)
+    set_workers_and_pools(restart, found, settings, source, anew=specs is not None)
+    return restart
 
 
 def change_remaining(found: RecoveredRun, asked: RecordSettings) -> None:

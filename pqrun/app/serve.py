@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from pqrun.app.parts import RunParts
+from pqrun.app.parts import RunParts, RunPlan
 from pqrun.app.queue_maintenance import QueueMaintenance
 from pqrun.app.run import backend_for, carry_out, past_for
 from pqrun.app.service_manager import ServiceManager
@@ -20,9 +19,6 @@ from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, make_state_directory, runs_directory
 from pqrun.journal.run_record import RunRecord
 from pqrun.reports import reports_of
-
-if TYPE_CHECKING:
-    from pqrun.journal.restart_plan import RestartPlan
 
 KEEP = 10_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
@@ -92,17 +88,23 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         asked = settings.record
         record = RunRecord.new(run_dir=directory.path, keep=True, durable=asked.durable, run_id=asked.serve)
     else:
-        record, restart = _restored(settings, directory, keep)
+        from pqrun.app.resume import first_input, plan_rest, reopen
+
+        record, found = reopen(settings.record, directory.path, keep=keep)
+        restart = plan_rest(found, settings, first_input(found))
     source = JobInput(open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
     maintenance = QueueMaintenance(record, keep)
-    run = RunParts(settings, source, record, backend, reports, restart, maintenance, past_for(settings))
+    plan = RunPlan(settings, source, restart, past_for(settings))
+    run = RunParts(plan, record, backend, reports, maintenance)
     if ready is not None:
         maintenance.ready = ready
         return carry_out(run)
     manager = ServiceManager(run.reactor.look_again)
     maintenance.ready, maintenance.stopping = manager.ready, manager.stopping
-    if run.err.is_terminal and not settings.output.quiet:  # the table comes later, and does not say this
+    if (
+        run.display.err.is_terminal and not settings.output.quiet
+    ):  # the table comes later, and does not say this
         from pqrun.app.daemon import serving
 
         maintenance.greeting = serving(directory.path, os.getpid())
@@ -111,17 +113,3 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         return carry_out(run)
     finally:
         manager.close()
-
-
-def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
-    """Reopen the record of the queue; return it and the plan for its unfinished jobs."""
-    from pqrun.app.resume import end_survivors, first_input, put_half_made_aside, set_workers_and_pools
-    from pqrun.journal.restart_plan import plan_restart
-
-    record = RunRecord.reopen(directory.path, durable=settings.record.durable, keep=keep)
-    assert record.found is not None
-    end_survivors(record.found.tokens)
-    put_half_made_aside(record.found)
-    restart = plan_restart(record.found, record.found.last, failed=False)
-    set_workers_and_pools(restart, record.found, settings, first_input(record.found), anew=False)
-    return record, restart

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pqrun.engine.live_run import LiveRun
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.watchdog import WatchdogSupervisor
+    from pqrun.input import JobInput
     from pqrun.input.job_count import JobCount
     from pqrun.ui.headings import OutputHeadings
     from pqrun.ui.live.keys import Key, KeyReader, Typed
@@ -48,6 +49,15 @@ def outlets(
     out = StreamWriter(1, "standard output")
     together = not settings.json and ci_service(settings.ci, environment) == "github"
     return out, out if together else StreamWriter(2, "standard error")
+
+
+class TableHead:
+    """The head of the live table: the title, the run's name on a command line, and when the run began."""
+
+    def __init__(self, title: str, address: str, began: float) -> None:
+        self.title = title
+        self.address = address
+        self.began = began
 
 
 class RunDisplay:
@@ -100,19 +110,15 @@ class RunDisplay:
     def open_live(
         self,
         run: LiveRun,
+        head: TableHead,
+        source: JobInput,
         reactor: Reactor,
         watchdogs: TerminalGuard | None,
-        *,
-        began: float,
-        title: str,
-        address: str,
-        unread: Callable[[], Sequence[int]],
-        job_count: Callable[[], JobCount | None],
     ) -> None:
         """Prepare the live table if it is wanted; its modules are only loaded then.
 
-        `watchdogs` restore the terminal if pqrun is killed; without them the display starts its own. Only a
-        live table counts the jobs of the input, with `job_count`.
+        Only a live table counts the jobs of `source`. `watchdogs` restore the terminal if pqrun is killed;
+        without them the display starts its own.
         """
         if self._kind != "live":
             return
@@ -120,15 +126,15 @@ class RunDisplay:
         from pqrun.ui.live.state import LiveTableState
         from pqrun.ui.live.table import LiveTable
 
-        screen, keys, typed = self._open_terminal(run, reactor, watchdogs, unread)
-        self._count = count = job_count()
+        screen, keys, typed = self._open_terminal(run, reactor, watchdogs, source.unread)
+        self._count = count = source.job_count()
         self.live = LiveTable(
             screen,
             run,
             LiveTableState(self.table),
-            began=began,
-            title=title,
-            run=strip_ansi(address),
+            began=head.began,
+            title=head.title,
+            run=strip_ansi(head.address),
             keys=keys,
             colour=self._colour,
             measured=is_possible(),
