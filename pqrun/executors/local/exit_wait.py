@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The wait of a worker's thread for the end of a job that is not short. It reads the job's output meanwhile.
 
-A module of its own, to keep what only longer jobs need out of `child`. It is loaded with `child` all the same: when the
-first long job is seen, no descriptor may be free.
+A module of its own, to keep what only longer jobs need out of `child`. It is loaded together with `child`, because no
+descriptor may be free when the first long job is seen.
 """
 
 from __future__ import annotations
