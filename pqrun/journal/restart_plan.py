@@ -206,7 +206,8 @@ def _match(restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], 
         kept.append((spec, known))
     used = {known.seq for _, known in kept if known is not None}
     added = _added(found, used, specs)
-    gone = [job for job in found.jobs.values() if job.seq not in used and job not in added]
+    staying = used.union(job.seq for job in added)
+    gone = [job for job in found.jobs.values() if job.seq not in staying]
     old_ids = {job.spec.id for job in gone if job.spec.named}
     _tell(restart, found, [ev.JobDropped(now, job.seq, job.outcome) for job in gone])
     order = [_settle(restart, found, spec, known, now) for spec, known in kept]
