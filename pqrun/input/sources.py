@@ -199,9 +199,18 @@ def _once(path: str) -> object:
 
 
 def _hint(path: str) -> str:
-    """Return a hint for a user who gave a command where a file of commands is expected."""
+    """Return a hint for a user who gave a command where a file of commands is expected, or mistyped the file's name."""
     from shutil import which
 
-    if os.path.lexists(path) or not (" " in path or which(path)):
+    if os.path.lexists(path):
         return ""
-    return " (`run` reads files: give a command on stdin, or after `pqrun each :::`)"
+    if " " in path or which(path):
+        return " (`run` reads files: give a command on stdin, or after `pqrun each :::`)"
+    from difflib import get_close_matches
+
+    directory, name = os.path.split(path)
+    try:
+        close = get_close_matches(name, os.listdir(directory or "."), 1)
+    except OSError:
+        return ""
+    return f" (did you mean `{os.path.join(directory, close[0])}`?)" if close else ""

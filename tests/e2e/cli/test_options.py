@@ -210,9 +210,13 @@ def test_without_a_command_it_helps(pqrun):
 
 
 @pytest.mark.slow
-def test_who_gives_a_command_where_a_file_is_expected_is_told_where_it_goes(pqrun):
+def test_who_gives_a_command_where_a_file_is_expected_is_told_where_it_goes(pqrun, tmp_path):
     for words in (["echo hi"], ["echo", "hi"]):
         refused = pqrun("run", *words)
         assert refused.code == 2 and "No such file or directory (`run` reads files" in refused.err
     assert pqrun("run", "nowhere.yaml").err == "pqrun: cannot read nowhere.yaml: No such file or directory\n"
+    (tmp_path / "jobs.yaml").touch()
+    for typed, meant in (("jobs.ymal", "jobs.yaml"), (f"{tmp_path}/job.yaml", f"{tmp_path}/jobs.yaml")):
+        told = f"pqrun: cannot read {typed}: No such file or directory (did you mean `{meant}`?)\n"
+        assert pqrun("run", typed).err == told
     assert pqrun("each", ":::", "echo hi").out == "hi\n"
