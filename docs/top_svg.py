@@ -151,11 +151,11 @@ class Night:
 async def _drawn(columns: int, rows: int) -> str:
     app = TopApp(Night(), every=0.05)
     async with app.run_test(size=(columns, rows)) as pilot:
-        while app.rounds < 2:
+        while app.poller.rounds < 2:
             await pilot.pause(0.02)
         await pilot.press("down")
-        rounds = app.rounds + 30
-        while app.rounds < rounds and "pg_dump" not in "".join(line.text for line in app.log_view.text.lines):
+        rounds = app.poller.rounds + 30
+        while app.poller.rounds < rounds and "pg_dump" not in "".join(line.text for line in app.view.log_view.text.lines):
             await pilot.pause(0.02)
         await pilot.pause(0.1)
         return app.export_screenshot(title="pqrun top")

@@ -22,7 +22,7 @@ IMPURE = {
     "asyncio", "multiprocessing", "tempfile", "shutil", "pathlib", "io", "sys", "datetime",
 }  # fmt: skip
 ALLOWED = {"core.values": {"signal"}}  # a table of names
-MAX_LINES, MAX_MODULES, MAX_FUNCTION_LINES = 400, 268, 40
+MAX_LINES, MAX_MODULES, MAX_FUNCTION_LINES = 400, 269, 40
 # The turn, from its first to its last step: a function for each step would cost every job a call for each.
 LONGER_FUNCTIONS = {"engine.engine: Engine._turn"}
 

@@ -2,7 +2,7 @@
 """The source of what `top` shows: its values, its protocol, and a recorded run, live or past.
 
 A recorded run is read from the index of its journal, and from the run itself while it is live. Calls may block, so
-`view` makes them all on one thread of its own. The journal tells which jobs changed, so no call asks the run about
+`polling` makes them all on one thread of its own. The journal tells which jobs changed, so no call asks the run about
 all of its jobs, and `top` can go on when the run has ended.
 """
 

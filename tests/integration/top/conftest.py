@@ -139,12 +139,12 @@ def screen_of(app):
 
 async def settled(app, pilot, rounds=2):
     """The app has done what keys asked for, has looked at its source again, and drawn."""
-    wanted = app.rounds + rounds
+    wanted = app.poller.rounds + rounds
     for _ in range(400):
-        app._stir.set()
+        app.poller.wake()
         await pilot.pause(0.005)
         asked = [worker for worker in app.workers if worker.group == "act" and not worker.is_finished]
-        if app.rounds >= wanted and not asked:
+        if app.poller.rounds >= wanted and not asked:
             await pilot.pause()
             return
     raise AssertionError("it does not look any more")

@@ -199,13 +199,13 @@ def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
         assert "live" in shown and "begun" in shown and "exit 3" in shown
         await pilot.press("slash", *"next", "enter")
         await settled(app, pilot)
-        assert app.table.job.id == "next"
+        assert app.view.table.job.id == "next"
         await pilot.press("k", "y")
         for _ in range(100):
             await settled(app, pilot)
-            if app.table.job.state == "cancelled":
+            if app.view.table.job.state == "cancelled":
                 break
-        assert app.table.job.state == "cancelled"
+        assert app.view.table.job.state == "cancelled"
         gate.open()
         watched.end()
         await pilot.press("escape")
