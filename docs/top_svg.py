@@ -155,7 +155,9 @@ async def _drawn(columns: int, rows: int) -> str:
             await pilot.pause(0.02)
         await pilot.press("down")
         rounds = app.poller.rounds + 30
-        while app.poller.rounds < rounds and "pg_dump" not in "".join(line.text for line in app.view.log_view.text.lines):
+        while app.poller.rounds < rounds and "pg_dump" not in "".join(
+            line.text for line in app.view.log_view.text.lines
+        ):
             await pilot.pause(0.02)
         await pilot.pause(0.1)
         return app.export_screenshot(title="pqrun top")
