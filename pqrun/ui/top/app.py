@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The keys of the screen of `top`: change the list, read output, and act on the run."""
+"""The keys of `top`: change the list, read output, and act on the run.
+
+`RunPoller` knows the run, `RunScreen` shows it. The app turns keys into calls of the two.
+"""
 
 from __future__ import annotations
 
@@ -156,13 +159,13 @@ class TopApp(App[list[str]]):
 
     def action_next_state(self) -> None:
         """List only the jobs in the next state that occurs."""
-        wanted = self.poller.jobs.wanted
-        self._filter(wanted._replace(state=next_of(self.poller.jobs.states_there(), wanted.state)))
+        jobs = self.poller.jobs
+        self._filter(jobs.wanted._replace(state=next_of(jobs.states_there(), jobs.wanted.state)))
 
     def action_next_tag(self) -> None:
         """List only the jobs with the next tag."""
-        wanted = self.poller.jobs.wanted
-        self._filter(wanted._replace(tag=next_of(self.poller.jobs.tags_there(), wanted.tag)))
+        jobs = self.poller.jobs
+        self._filter(jobs.wanted._replace(tag=next_of(jobs.tags_there(), jobs.wanted.tag)))
 
     def action_next_priority(self) -> None:
         """List only the jobs with the next priority."""
@@ -171,23 +174,25 @@ class TopApp(App[list[str]]):
 
     def action_next_sort(self) -> None:
         """Sort the list by the next key."""
-        self.poller.jobs.sort_by(next_of(SORTS, self.poller.jobs.sort) or SORTS[0])
+        jobs = self.poller.jobs
+        jobs.sort_by(next_of(SORTS, jobs.sort) or SORTS[0])
         self.view.list_again()
 
     def action_turn_round(self) -> None:
         """Reverse the order of the list."""
-        self.poller.jobs.sort_by(self.poller.jobs.sort, reverse=not self.poller.jobs.reverse)
+        jobs = self.poller.jobs
+        jobs.sort_by(jobs.sort, reverse=not jobs.reverse)
         self.view.list_again()
 
     def action_next_attempt(self) -> None:
         """Show the output of the attempt before; after the first attempt, that of the last."""
         if (job := self.view.table.job) is not None and job.attempts:
-            self.view.output.choose_attempt_before(job)
+            self.view.follower.choose_attempt_before(job)
             self.poller.wake()
 
     def action_next_stream(self) -> None:
         """Show the next of: both streams, stdout, stderr."""
-        self.view.output.choose_next_streams()
+        self.view.follower.choose_next_streams()
         self.poller.wake()
 
     def action_numbers(self) -> None:
@@ -204,7 +209,7 @@ class TopApp(App[list[str]]):
         if run is None or job is None:
             return
         if not run.live:
-            self._resume(run)
+            self._offer_resume(run)
         elif job.unfinished:
             self._tell(f"{job.name} has not ended: it is retried automatically")
         elif any(other.id == job.id and other.seq > job.seq for other in self.poller.jobs.all.values()):
@@ -215,7 +220,7 @@ class TopApp(App[list[str]]):
             text = f"Run {job.name} again?\n\n{loss}"
             self._if_sure(text, lambda: self._do("restart", done, jobs=[job.id]))
 
-    def _resume(self, run: RunState) -> None:
+    def _offer_resume(self, run: RunState) -> None:
         """Exit with the command that resumes the run in the same terminal, after a confirmation."""
         words = resume_words(self.poller)
         if run.ended == run.added and "--failed" not in words:
@@ -231,10 +236,8 @@ class TopApp(App[list[str]]):
             self._tell("the run has ended already")
             return
         left = run.added - run.ended
-        text = (
-            f"Stop the run?\n\nRunning jobs may finish, and no more jobs start: {left:,} jobs have not ended."
-        )
-        self._if_sure(text, lambda: self._do("stop", "the run is stopping"))
+        loss = f"Running jobs may finish, and no more jobs start: {left:,} jobs have not ended."
+        self._if_sure(f"Stop the run?\n\n{loss}", lambda: self._do("stop", "the run is stopping"))
 
     def action_front(self) -> None:
         """Move the selected job before all others of its priority."""
@@ -249,13 +252,9 @@ class TopApp(App[list[str]]):
         job = self._changeable("cancelled")
         if job is None:
             return
-        loss = (
-            "The job is running: its work so far may be lost."
-            if job.state == "running"
-            else "The job will not run."
-        )
+        running = job.state == "running"
+        loss = "The job is running: its work so far may be lost." if running else "The job will not run."
         text = f"Cancel {job.name}?\n\n{loss}\nJobs that need it will be skipped."
-
         done = f"{job.name} is being cancelled"
         self._if_sure(text, lambda: self._do("cancel", done, jobs=[job.id], seq=job.seq))
 
@@ -279,10 +278,10 @@ class TopApp(App[list[str]]):
     def action_pause(self) -> None:
         """Pause or unpause the run."""
         paused = self.poller.run is not None and self.poller.run.paused
-        self._do(
-            "unpause" if paused else "pause",
-            "jobs start again" if paused else "paused: running jobs continue",
-        )
+        if paused:
+            self._do("unpause", "jobs start again")
+        else:
+            self._do("pause", "paused: running jobs continue")
 
     def action_workers(self, step: int) -> None:
         """Change the number of workers by `step`."""
@@ -311,7 +310,10 @@ class TopApp(App[list[str]]):
         done = f"tag:{tag}: {f'up to {new}' if new else 'any number'} at a time"
         self._do("limit", done, tag=tag, workers=new or None)
 
+    # Requests
+
     def _changeable(self, what: str) -> ListedJob | None:
+        """Return the selected job, or say why it can't be `what`: "cancelled", for example."""
         job = self.view.table.job
         if job is not None and not job.unfinished:
             self._tell(f"{job.name} has ended ({job.state}): it can't be {what}")
@@ -322,6 +324,8 @@ class TopApp(App[list[str]]):
         return job
 
     def _if_sure(self, text: str, act: Callable[[], object]) -> None:
+        """Ask a question, and call `act` if the answer is yes."""
+
         def answered(yes: bool | None) -> None:
             if yes:
                 act()
@@ -329,9 +333,10 @@ class TopApp(App[list[str]]):
         self.push_screen(QuestionDialog(text), answered)
 
     def _do(self, verb: str, done: str, **facts: Any) -> None:
-        self.run_worker(self._ask_for(done, verb, facts), group="act")
+        """Send a request to the run while the screen goes on. `done`: what to tell when it is accepted."""
+        self.run_worker(self._send(verb, done, facts), group="act")
 
-    async def _ask_for(self, done: str, verb: str, facts: dict[str, Any]) -> None:
+    async def _send(self, verb: str, done: str, facts: dict[str, Any]) -> None:
         try:
             answer = await self.poller.act(verb, facts)
         except (InternalFailure, UserError) as failure:

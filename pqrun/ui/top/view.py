@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The screen of `top` without its keys: the widgets, where they lie, and the lines that are not of the table or the log.
+"""The screen of `top` without its keys: its widgets, their layout, and the dialogs.
 
-The screen draws what its `RunPoller` knows, and keeps polling while it is mounted.
+`RunScreen` polls the run for as long as it is mounted, and draws what the `RunPoller` knows.
 """
 
 from __future__ import annotations
@@ -64,13 +64,16 @@ Toast { background: #22303a; }
 
 
 class RunScreen(Screen[None]):
-    """The screen of a run. `table` has the selected job, `log_view` its output."""
+    """The screen of a run. `table` has the selected job; `follower` reads its output into `log_view`.
+
+    `input_searches`: the input is, or was last, for a search in the log, not for a filter of the list.
+    """
 
     def __init__(self, poller: RunPoller) -> None:
         super().__init__()
         self.table = JobTableView(poller.jobs, poller.last_output, poller.now, poller.usage)
         self.log_view = LogView()
-        self.output = OutputFollower(poller, self.log_view)
+        self.follower = OutputFollower(poller, self.log_view)
         self.input = Input(id="ask", select_on_focus=False)
         self.input_searches = False
         self._poller = poller
@@ -94,24 +97,24 @@ class RunScreen(Screen[None]):
         """Start polling the run."""
         self.input.cursor_blink = False
         self.table.focus()
-        self.run_worker(self._watch(), name="watch")
+        self.run_worker(self._keep_polling(), name="poll")
 
     # Polling
 
-    async def _watch(self) -> None:
+    async def _keep_polling(self) -> None:
         while True:
-            await self._follow()
+            await self._poll()
             await self._poller.pause()
 
-    async def _follow(self) -> None:
-        """Make one round: ask the source what is due, and redraw the widgets that it concerns."""
+    async def _poll(self) -> None:
+        """Make one round: ask what is due, and redraw the widgets whose content has changed."""
         if await self._poller.poll():
             self._show_run()
         if await self._poller.ask_last_output(self.table.visible_jobs()):
             self.table.refresh()
         if await self._poller.ask_details(self.table.job):
             self._facts_lines.refresh()
-        await self.output.read(self.table.job)
+        await self.follower.read(self.table.job)
 
     # Changes of the screen
 
@@ -124,7 +127,7 @@ class RunScreen(Screen[None]):
 
     def show_selected(self) -> None:
         """Redraw after another job was selected, and read its output."""
-        self.output.choose_last_attempt()
+        self.follower.choose_last_attempt()
         self._poller.wake()
         self._facts_lines.refresh()
         self._keys_line.refresh()
