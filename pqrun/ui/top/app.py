@@ -333,7 +333,7 @@ class TopApp(App[list[str]]):
         self.push_screen(QuestionDialog(text), answered)
 
     def _do(self, verb: str, done: str, **facts: Any) -> None:
-        """Send a request to the run while the screen goes on. `done`: what to tell when it is accepted."""
+        """Send a request to the run in the background. `done`: the message when the run has accepted it."""
         self.run_worker(self._send(verb, done, facts), group="act")
 
     async def _send(self, verb: str, done: str, facts: dict[str, Any]) -> None:
