@@ -131,7 +131,7 @@ class Night:
         tries = (PastAttempt(1, "exit 75", 12.0, "the server is busy"), PastAttempt(2, "running", None))
         return JobDetails(seq, tries if seq == 66 else (), "runs for 31s, attempt 2" if seq == 66 else "")
 
-    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+    def last_output(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last lines that jobs printed."""
         return {seq: SAYS.get(seq, "") for seq in seqs}
 

@@ -64,7 +64,7 @@ class TopApp(App[list[str]]):
         Binding("less_than_sign", "workers(-1)", show=False),
         Binding("right_square_bracket", "limit(1)", show=False),
         Binding("left_square_bracket", "limit(-1)", show=False),
-        Binding("slash", "look_for", show=False),
+        Binding("slash", "open_input", show=False),
         Binding("f", "next_state", show=False),
         Binding("t", "next_tag", show=False),
         Binding("l", "next_priority", show=False),
@@ -117,11 +117,11 @@ class TopApp(App[list[str]]):
         text = event.value
         self.view.close_input()
         if self.view.input_searches and text:
-            self._tell_unless(self.view.log_view.look_for(text), f"no line with “{text}”")
+            self._tell_unless(self.view.log_view.search(text), f"no line with “{text}”")
             self.poller.wake()
 
     def _filter(self, wanted: JobFilter) -> None:
-        self.poller.jobs.want(wanted)
+        self.poller.jobs.filter_by(wanted)
         self.view.list_again()
 
     def _tell(self, text: str, *, bad: bool = False) -> None:
@@ -135,7 +135,7 @@ class TopApp(App[list[str]]):
 
     # Keys
 
-    def action_look_for(self) -> None:
+    def action_open_input(self) -> None:
         """Open the input: for a filter, or for a search if the log has the focus."""
         self.view.open_input()
 
@@ -148,28 +148,28 @@ class TopApp(App[list[str]]):
                 self._filter(JobFilter())
         elif view.in_log:
             view.leave_log()
-        elif self.poller.jobs.wanted != JobFilter():
+        elif self.poller.jobs.filter != JobFilter():
             self._filter(JobFilter())
 
     def action_found(self, step: int) -> None:
         """Go to the next or previous line that matches the search."""
-        view = self.view.log_view
-        if view.wanted:
-            self._tell_unless(view.look_for(view.wanted, back=step < 0, again=True), "no such line")
+        log = self.view.log_view
+        if log.searched:
+            self._tell_unless(log.search(log.searched, back=step < 0, again=True), "no such line")
 
     def action_next_state(self) -> None:
         """List only the jobs in the next state that occurs."""
         jobs = self.poller.jobs
-        self._filter(jobs.wanted._replace(state=next_of(jobs.states_there(), jobs.wanted.state)))
+        self._filter(jobs.filter._replace(state=next_of(jobs.states_there(), jobs.filter.state)))
 
     def action_next_tag(self) -> None:
         """List only the jobs with the next tag."""
         jobs = self.poller.jobs
-        self._filter(jobs.wanted._replace(tag=next_of(jobs.tags_there(), jobs.wanted.tag)))
+        self._filter(jobs.filter._replace(tag=next_of(jobs.tags_there(), jobs.filter.tag)))
 
     def action_next_priority(self) -> None:
         """List only the jobs with the next priority."""
-        wanted = self.poller.jobs.wanted
+        wanted = self.poller.jobs.filter
         self._filter(wanted._replace(priority=next_of(PRIORITIES[::-1], wanted.priority)))
 
     def action_next_sort(self) -> None:
@@ -296,7 +296,7 @@ class TopApp(App[list[str]]):
     def action_limit(self, step: int) -> None:
         """Change by `step` how many jobs with a tag may run at a time. A limit of all workers is none."""
         run, job = self.poller.run, self.view.table.job
-        tag = self.poller.jobs.wanted.tag or (job.tags[0] if job is not None and job.tags else "")
+        tag = self.poller.jobs.filter.tag or (job.tags[0] if job is not None and job.tags else "")
         if run is None or not run.workers or not tag:
             self._tell("which tag? Select a job that has one, or list one with t")
             return

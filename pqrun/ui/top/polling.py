@@ -156,7 +156,7 @@ class RunPoller:
             or read_at.get(job.seq) != (job.state, job.attempts)
         ]
         if wanted:
-            self.last_output.update(await self._call(self._source.words, wanted))
+            self.last_output.update(await self._call(self._source.last_output, wanted))
             read_at.update((job.seq, (job.state, job.attempts)) for job in shown)
         return bool(wanted)
 
@@ -271,7 +271,7 @@ class OutputFollower:
 
     def _title(self, wanted: FollowedOutput, job: ListedJob) -> str:
         """Return the title of the log's border. Textual reads it as markup, which a job's name must not be."""
-        found = self._log.wanted
+        found = self._log.searched
         search = f" · “{escape_controls(found)}” in {self._log.text.count(found)} lines" if found else ""
         tries = f" · try {wanted.attempt}/{job.most}" if wanted.attempt else ""
         text = f"{job.seq} {job.name[:60]}{tries} · {STREAM_CHOICES[wanted.choice][0]}{search}"

@@ -106,7 +106,7 @@ class RunSource(Protocol):
     def details(self, seq: int) -> JobDetails:
         """Return the details of a job."""
 
-    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+    def last_output(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last output of those jobs as one safe line each, where it may have changed."""
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
@@ -260,7 +260,7 @@ class RecordedRunSource:
             attempts.append(PastAttempt(row.attempts, "running" if self._view.live else "interrupted", None))
         return JobDetails(seq, attempts, self._view.why(row))
 
-    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+    def last_output(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last lines of output, where they may have changed."""
         if self._index is None:
             return {}

@@ -160,7 +160,7 @@ class RunScreen(Screen[None]):
     def leave_log(self) -> None:
         """Show the table again, and end the search in the log."""
         self.remove_class("reading")
-        self.log_view.look_for("")
+        self.log_view.search("")
         self.table.focus()
 
     def open_input(self) -> None:
@@ -168,10 +168,10 @@ class RunScreen(Screen[None]):
         box = self.input
         self.input_searches = self.log_view.has_focus
         if self.input_searches:
-            box.placeholder, box.value = "search in the log", self.log_view.wanted
+            box.placeholder, box.value = "search in the log", self.log_view.searched
         else:
             box.placeholder = "words  state:failed  priority:low  tag:x"
-            box.value = str(self._poller.jobs.wanted)
+            box.value = str(self._poller.jobs.filter)
         box.display = True
         box.cursor_position = len(box.value)
         box.focus()

@@ -100,7 +100,7 @@ class Fake:
     def details(self, seq):
         return JobDetails(seq, self.attempts.get(seq, ()), self.why if self.jobs[seq].unfinished else "")
 
-    def words(self, seqs):
+    def last_output(self, seqs):
         return {seq: f"line of {seq}" for seq in seqs if self.jobs[seq].attempts}
 
     def read(self, seq, attempt, stream, offset):

@@ -17,7 +17,7 @@ class Log:
     """A log view without a terminal."""
 
     def __init__(self):
-        self.text, self.wanted, self.border_title, self.redrawn = LogText(), "", "", 0
+        self.text, self.searched, self.border_title, self.redrawn = LogText(), "", "", 0
 
     def begin(self):
         self.text = LogText()
@@ -38,9 +38,9 @@ class CountingSource(Fake):
         super().__init__(jobs, **facts)
         self.asked = []
 
-    def words(self, seqs):
-        self.asked.append(("words", tuple(seqs)))
-        return super().words(seqs)
+    def last_output(self, seqs):
+        self.asked.append(("last output", tuple(seqs)))
+        return super().last_output(seqs)
 
     def details(self, seq):
         self.asked.append(("details", seq))
@@ -135,7 +135,7 @@ def test_the_last_output_is_asked_for_once_in_each_state_and_again_after_the_end
         source.live = False
         await poller.poll()
         assert await poller.ask_last_output(list(poller.jobs.all.values()))
-        return [seqs for kind, seqs in source.asked if kind == "words"]
+        return [seqs for kind, seqs in source.asked if kind == "last output"]
 
     assert polled(source, script) == [(1, 2), (2,), (1, 2)]
 

@@ -91,7 +91,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     assert source.details(jobs["last"].seq).why == "waits for long (running)"
     seqs = [job.seq for job in jobs.values()]
     until(lambda: source.read(jobs["long"].seq, 1, 1, None).data == b"begun\n")
-    assert source.words(seqs) == {jobs["long"].seq: "begun", jobs["flaky"].seq: "oops"}
+    assert source.last_output(seqs) == {jobs["long"].seq: "begun", jobs["flaky"].seq: "oops"}
     assert not source.poll().changed
     source.act("set", jobs=["next"], seq=jobs["next"].seq, change={"priority": "high"})
     source.act("pause")

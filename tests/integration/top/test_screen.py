@@ -53,7 +53,7 @@ def test_a_filter_works_while_it_is_typed_and_escape_ends_it(play):
         await settled(app, pilot)
         assert "2 of 9 jobs" in text(app) and "pack" not in text(app)
         await pilot.press("enter", "f", "f")
-        assert str(app.poller.jobs.wanted) == "state:running render"
+        assert str(app.poller.jobs.filter) == "state:running render"
         await settled(app, pilot)
         assert "1 of 9 jobs" in text(app)
         await pilot.press("escape")
@@ -67,9 +67,9 @@ def test_a_filter_works_while_it_is_typed_and_escape_ends_it(play):
 def test_filters_by_key_go_through_what_is_there(play):
     async def script(app, pilot):
         await pilot.press("t")
-        assert app.poller.jobs.wanted.tag == "net"
+        assert app.poller.jobs.filter.tag == "net"
         await pilot.press("t", "t", "l")
-        assert (app.poller.jobs.wanted.tag, app.poller.jobs.wanted.priority) == ("", "critical")
+        assert (app.poller.jobs.filter.tag, app.poller.jobs.filter.priority) == ("", "critical")
         assert len(app.poller.jobs) == 1
 
     play(told(), script)
@@ -286,7 +286,7 @@ def test_the_log_grows_is_searched_and_opened(play):
         assert not app.view.table.display or app.view.table.size.height == 0
         await pilot.press("slash", *"DISK", "enter")
         await settled(app, pilot)
-        assert app.view.log_view.here == 2 and "in 1 lines" in text(app)
+        assert app.view.log_view.found_row == 2 and "in 1 lines" in text(app)
         await pilot.press("n", "o", "o")
         await settled(app, pilot)
         assert "reading schemas" not in text(app) and "[b]disk[/b]" in text(app)
