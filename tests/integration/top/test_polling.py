@@ -154,13 +154,19 @@ def test_the_details_are_asked_for_when_another_job_is_selected(polled):
     assert polled(source, script) == (5, source.attempts[5], source.why)
 
 
-def test_a_pause_ends_at_once_when_the_poller_is_woken(polled):
+def test_a_pause_ends_when_the_poller_is_woken_and_the_next_one_waits_again(polled):
     async def script(poller):
         poller.wake()
-        await asyncio.wait_for(poller.pause(), 20)
+        await poller.pause()
+        pause = asyncio.ensure_future(poller.pause())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not pause.done()
+        poller.wake()
+        await pause
         return poller.rounds
 
-    assert polled(Fake(nightly()), script) == 1
+    assert polled(Fake(nightly()), script) == 2
 
 
 def test_a_closed_poller_asks_nothing_and_closes_its_source(until):
