@@ -23,7 +23,8 @@ from pqrun.ui.top.widgets import LogView
 
 T = TypeVar("T")
 REFRESH_INTERVAL_SECONDS = 0.5
-MIN_DETAILS_INTERVAL_SECONDS = 0.9
+MIN_REFRESH_SECONDS = 0.9
+"""The details of the selected job, and the last output of a running job, are kept for at least this time."""
 MAX_PIECES = 8
 """Up to this number of pieces of each stream are read in a round."""
 STREAM_CHOICES = (("stdout+stderr", (1, 2)), ("stdout", (1,)), ("stderr", (2,)))
@@ -101,11 +102,11 @@ class RunPoller:
         self._thread = ThreadPoolExecutor(1, "source")
         self._woken = asyncio.Event()
         self._closed = False
-        self._output_read_at: dict[
-            int, tuple[str, int]
-        ] = {}  # the state and attempts of a job, by its number
-        self._details_due = True
-        self._details_asked = 0.0
+        # By job number: the state and the attempts of the job when its last output was asked for.
+        self._output_asked_in: dict[int, tuple[str, int]] = {}
+        # Whether what may change all the time is asked for in this round, and when it was asked for last.
+        self._refresh_due = True
+        self._refreshed = 0.0
 
     def now(self) -> float:
         """Return the time of the last poll, in seconds of the wall clock."""
@@ -131,7 +132,7 @@ class RunPoller:
     async def poll(self) -> bool:
         """Begin a round: take in the changes of the run. Return whether there are any."""
         news = await self._call(self._source.poll)
-        self._details_due = monotonic() - self._details_asked >= MIN_DETAILS_INTERVAL_SECONDS
+        self._refresh_due = monotonic() - self._refreshed >= MIN_REFRESH_SECONDS
         before, run = self.run, news.run
         if before is not None and news == RunUpdate(before):
             return False  # as in every poll of a past run
@@ -142,31 +143,31 @@ class RunPoller:
         if before is None:
             self.history.begin(self.jobs.all.values(), run)
         elif before.live and not run.live:
-            self._output_read_at.clear()  # every job may have printed more before the run ended
+            self._output_asked_in.clear()  # every job may have printed more before the run ended
         self.history.sample(run)
         return True
 
     async def ask_last_output(self, shown: Sequence[ListedJob]) -> bool:
         """Ask for the last output of the jobs on the screen, where it is due. Return whether it was asked for."""
-        read_at = self._output_read_at
+        asked_in = self._output_asked_in
         wanted = [
             job.seq
             for job in shown
-            if (job.state == "running" and self._details_due)
-            or read_at.get(job.seq) != (job.state, job.attempts)
+            if (job.state == "running" and self._refresh_due)
+            or asked_in.get(job.seq) != (job.state, job.attempts)
         ]
         if wanted:
             self.last_output.update(await self._call(self._source.last_output, wanted))
-            read_at.update((job.seq, (job.state, job.attempts)) for job in shown)
+            asked_in.update((job.seq, (job.state, job.attempts)) for job in shown)
         return bool(wanted)
 
     async def ask_details(self, job: ListedJob | None) -> bool:
         """Ask for the details of the selected job, if they are due. Return whether they were asked for."""
-        wanted = job is not None and (self._details_due or self.details.seq != job.seq)
+        wanted = job is not None and (self._refresh_due or self.details.seq != job.seq)
         if job is not None and wanted:
             self.details = await self._call(self._source.details, job.seq)
-        if self._details_due:
-            self._details_asked = monotonic()
+        if self._refresh_due:
+            self._refreshed = monotonic()
         return wanted
 
     async def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
