@@ -131,7 +131,7 @@ class Night:
         tries = (PastAttempt(1, "exit 75", 12.0, "the server is busy"), PastAttempt(2, "running", None))
         return JobDetails(seq, tries if seq == 66 else (), "runs for 31s, attempt 2" if seq == 66 else "")
 
-    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+    def last_output(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last lines that jobs printed."""
         return {seq: SAYS.get(seq, "") for seq in seqs}
 
@@ -151,11 +151,13 @@ class Night:
 async def _drawn(columns: int, rows: int) -> str:
     app = TopApp(Night(), every=0.05)
     async with app.run_test(size=(columns, rows)) as pilot:
-        while app.rounds < 2:
+        while app.poller.rounds < 2:
             await pilot.pause(0.02)
         await pilot.press("down")
-        rounds = app.rounds + 30
-        while app.rounds < rounds and "pg_dump" not in "".join(line.text for line in app.log_view.text.lines):
+        rounds = app.poller.rounds + 30
+        while app.poller.rounds < rounds and "pg_dump" not in "".join(
+            line.text for line in app.view.log_view.text.lines
+        ):
             await pilot.pause(0.02)
         await pilot.pause(0.1)
         return app.export_screenshot(title="pqrun top")

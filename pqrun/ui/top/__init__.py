@@ -5,7 +5,8 @@ Enter here: open the run with `run_source.which_run` and `RecordedRunSource`, an
 `app.TopApp` inside `terminal_guard.guarded`.
 
 app              Act on keys: change the list, or ask the run for something.
-view             Poll the run and keep the screen up to date.
+view             Lay out the widgets of the screen, draw the lines around them, and ask questions in dialogs.
+polling          Poll the source, follow the output of the selected job, and remember what the user asked for.
 widgets          Draw the job table and the log.
 rendering        Style rows, numbers and curves as text (pure).
 jobs             Filter and sort the list of jobs (pure).

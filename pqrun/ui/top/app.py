@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The keys of the screen of `top`: change the list, read output, and act on the run."""
+"""The keys of `top`: change the list, read output, and act on the run.
+
+`RunPoller` knows the run, `RunScreen` shows it. The app turns keys into calls of the two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from textual.app import ComposeResult
+from textual.app import App
 from textual.binding import Binding
-from textual.containers import Vertical, VerticalScroll
 from textual.events import Resize
-from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from pqrun.core import text as hints
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
 from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, SORTS, JobFilter, ListedJob, next_of
-from pqrun.ui.top.run_source import RunState
-from pqrun.ui.top.view import RunScreen
+from pqrun.ui.top.polling import REFRESH_INTERVAL_SECONDS, RunPoller
+from pqrun.ui.top.run_source import RunSource, RunState
+from pqrun.ui.top.view import CSS, QuestionDialog, RunScreen, TextDialog, resume_words
 
 HELP = """\
 Moving     ↑ ↓  PgUp PgDn  Home End    select a job (Tab: between table and log)
@@ -44,51 +45,12 @@ CPU and memory are those of now; of an ended job, its average and its peak. Outp
 stderr is yellow."""
 
 
-class QuestionDialog(ModalScreen[bool]):
-    """A dialog with a yes-or-no question. `y` means yes; every other key that closes it means no."""
+class TopApp(App[list[str]]):
+    """The screen of a run, with keys to act on the run. `return_value`: the command to run next, if any."""
 
-    BINDINGS = [
-        Binding("y", "answer(True)", show=False),
-        Binding("n,escape,q,enter", "answer(False)", show=False),
-    ]
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static(self._text, markup=False)
-            yield Static("\ny  yes     n  no", markup=False, classes="keys")
-
-    def action_answer(self, yes: bool) -> None:
-        """Close the dialog with the answer."""
-        self.dismiss(yes)
-
-
-class TextDialog(ModalScreen[None]):
-    """A dialog that shows a text."""
-
-    BINDINGS = [Binding("escape,q,enter,question_mark", "close", show=False)]
-
-    def __init__(self, title: str, text: str) -> None:
-        super().__init__()
-        self._title = title
-        self._text = text
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog wide") as box:
-            box.border_title = self._title
-            box.border_subtitle = "Esc"
-            yield Static(self._text, markup=False)
-
-    def action_close(self) -> None:
-        self.dismiss(None)
-
-
-class TopApp(RunScreen):
-    """The screen of a run, with keys to act on the run."""
-
+    CSS = CSS
+    ENABLE_COMMAND_PALETTE = False
+    TITLE = "pqrun top"
     BINDINGS = [
         Binding("q,ctrl+c", "quit", show=False),
         Binding("k,delete", "cancel", show=False),
@@ -102,7 +64,7 @@ class TopApp(RunScreen):
         Binding("less_than_sign", "workers(-1)", show=False),
         Binding("right_square_bracket", "limit(1)", show=False),
         Binding("left_square_bracket", "limit(-1)", show=False),
-        Binding("slash", "look_for", show=False),
+        Binding("slash", "open_input", show=False),
         Binding("f", "next_state", show=False),
         Binding("t", "next_tag", show=False),
         Binding("l", "next_priority", show=False),
@@ -117,51 +79,50 @@ class TopApp(RunScreen):
         Binding("escape", "step_back", show=False),
     ]
 
+    def __init__(self, source: RunSource, *, every: float = REFRESH_INTERVAL_SECONDS) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.poller = RunPoller(source, every=every)
+        self.view = RunScreen(self.poller)
+
+    def get_default_screen(self) -> RunScreen:
+        """Return the screen below all dialogs."""
+        return self.view
+
     # Messages of textual
 
+    def on_unmount(self) -> None:
+        """Close the source."""
+        self.poller.close()
+
     def on_resize(self, event: Resize) -> None:
-        """Hide the less important lines in a low window."""
-        self._ground.set_class(event.size.height < 26, "low")
-        self._ground.set_class(event.size.height < 17, "flat")
+        """Fit the screen into the window, also while a dialog is open."""
+        self.view.fit(event.size.height)
 
     def on_job_table_view_selected(self) -> None:
-        """Read the output of the job that is now selected."""
-        self._attempt = None
-        self._stir.set()
-        self._facts_lines.refresh()
-        self._keys_line.refresh()
+        """Show the job that is now selected."""
+        self.view.show_selected()
 
     def on_job_table_view_opened(self) -> None:
         """Show the output of the selected job alone."""
-        self._ground.add_class("reading")
-        self.log_view.focus()
+        self.view.open_log()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter the list while the user types."""
-        if not self._asks_for_search and self._box.display:
-            self._want(JobFilter.parsed(event.value))
+        if self.view.input.display and not self.view.input_searches:
+            self._filter(JobFilter.parsed(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep the filter, or search the log."""
         text = event.value
-        searches = self._asks_for_search
-        self._close_input()
-        if searches and text:
-            self._tell_unless(self.log_view.look_for(text), f"no line with “{text}”")
-            self._stir.set()
+        self.view.close_input()
+        if self.view.input_searches and text:
+            self._tell_unless(self.view.log_view.search(text), f"no line with “{text}”")
+            self.poller.wake()
 
-    def _close_input(self) -> None:
-        self._box.display = False
-        (self.log_view if self._asks_for_search else self.table).focus()
-
-    def _want(self, wanted: JobFilter) -> None:
-        self.jobs.want(wanted)
-        self._list_anew()
-
-    def _list_anew(self) -> None:
-        self.table.begin_again()
-        self._heading.refresh()
-        self._stir.set()
+    def _filter(self, wanted: JobFilter) -> None:
+        self.poller.jobs.filter_by(wanted)
+        self.view.list_again()
 
     def _tell(self, text: str, *, bad: bool = False) -> None:
         self.notify(
@@ -174,78 +135,69 @@ class TopApp(RunScreen):
 
     # Keys
 
-    def action_look_for(self) -> None:
+    def action_open_input(self) -> None:
         """Open the input: for a filter, or for a search if the log has the focus."""
-        self._asks_for_search = self.log_view.has_focus
-        box = self._box
-        box.placeholder = (
-            "search in the log" if self._asks_for_search else "words  state:failed  priority:low  tag:x"
-        )
-        box.value = self.log_view.wanted if self._asks_for_search else str(self.jobs.wanted)
-        box.display = True
-        box.cursor_position = len(box.value)
-        box.focus()
+        self.view.open_input()
 
     def action_step_back(self) -> None:
         """Go back one step: close the input, leave the log, or remove the filter."""
-        if self._box.display:
-            searches = self._asks_for_search
-            self._close_input()
-            if not searches:
-                self._want(JobFilter())
-        elif self._ground.has_class("reading") or self.log_view.has_focus:
-            self._ground.remove_class("reading")
-            self.log_view.look_for("")
-            self.table.focus()
-        elif self.jobs.wanted != JobFilter():
-            self._want(JobFilter())
+        view = self.view
+        if view.input.display:
+            view.close_input()
+            if not view.input_searches:
+                self._filter(JobFilter())
+        elif view.in_log:
+            view.leave_log()
+        elif self.poller.jobs.filter != JobFilter():
+            self._filter(JobFilter())
 
     def action_found(self, step: int) -> None:
         """Go to the next or previous line that matches the search."""
-        view = self.log_view
-        if view.wanted:
-            self._tell_unless(view.look_for(view.wanted, back=step < 0, again=True), "no such line")
+        log = self.view.log_view
+        if log.searched:
+            self._tell_unless(log.search(log.searched, back=step < 0, again=True), "no such line")
 
     def action_next_state(self) -> None:
         """List only the jobs in the next state that occurs."""
-        wanted = self.jobs.wanted
-        self._want(wanted._replace(state=next_of(self.jobs.states_there(), wanted.state)))
+        jobs = self.poller.jobs
+        self._filter(jobs.filter._replace(state=next_of(jobs.states_there(), jobs.filter.state)))
 
     def action_next_tag(self) -> None:
         """List only the jobs with the next tag."""
-        wanted = self.jobs.wanted
-        self._want(wanted._replace(tag=next_of(self.jobs.tags_there(), wanted.tag)))
+        jobs = self.poller.jobs
+        self._filter(jobs.filter._replace(tag=next_of(jobs.tags_there(), jobs.filter.tag)))
 
     def action_next_priority(self) -> None:
         """List only the jobs with the next priority."""
-        wanted = self.jobs.wanted
-        self._want(wanted._replace(priority=next_of(PRIORITIES[::-1], wanted.priority)))
+        wanted = self.poller.jobs.filter
+        self._filter(wanted._replace(priority=next_of(PRIORITIES[::-1], wanted.priority)))
 
     def action_next_sort(self) -> None:
         """Sort the list by the next key."""
-        self.jobs.sort_by(next_of(SORTS, self.jobs.sort) or SORTS[0])
-        self._list_anew()
+        jobs = self.poller.jobs
+        jobs.sort_by(next_of(SORTS, jobs.sort) or SORTS[0])
+        self.view.list_again()
 
     def action_turn_round(self) -> None:
         """Reverse the order of the list."""
-        self.jobs.sort_by(self.jobs.sort, reverse=not self.jobs.reverse)
-        self._list_anew()
+        jobs = self.poller.jobs
+        jobs.sort_by(jobs.sort, reverse=not jobs.reverse)
+        self.view.list_again()
 
     def action_next_attempt(self) -> None:
         """Show the output of the attempt before; after the first attempt, that of the last."""
-        if (job := self.table.job) is not None and job.attempts:
-            present = self._attempt or job.attempts
-            self._attempt = present - 1 or None
-            self._stir.set()
+        if (job := self.view.table.job) is not None and job.attempts:
+            self.view.follower.choose_attempt_before(job)
+            self.poller.wake()
 
     def action_next_stream(self) -> None:
         """Show the next of: both streams, stdout, stderr."""
-        self._stream = (self._stream + 1) % 3
-        self._stir.set()
+        self.view.follower.choose_next_streams()
+        self.poller.wake()
 
     def action_numbers(self) -> None:
         """Hide or show the numbers and curves."""
-        self._ground.toggle_class("full" if self._ground.has_class("low") else "bare")
+        self.view.toggle_numbers()
 
     def action_help(self) -> None:
         """Show the list of keys."""
@@ -253,14 +205,14 @@ class TopApp(RunScreen):
 
     def action_retry(self) -> None:
         """Restart the selected job, which has ended; if the run has ended, offer to resume it."""
-        run, job = self.run_now, self.table.job
+        run, job = self.poller.run, self.view.table.job
         if run is None or job is None:
             return
         if not run.live:
-            self._resume(run)
+            self._offer_resume(run)
         elif job.unfinished:
             self._tell(f"{job.name} has not ended: it is retried automatically")
-        elif any(other.id == job.id and other.seq > job.seq for other in self.jobs.all.values()):
+        elif any(other.id == job.id and other.seq > job.seq for other in self.poller.jobs.all.values()):
             self._tell(f"{job.name}: a later job has the same id, and only the last one can run again")
         else:
             loss = "It keeps its id and its attempts. Jobs that were skipped because of it run again, too."
@@ -268,9 +220,9 @@ class TopApp(RunScreen):
             text = f"Run {job.name} again?\n\n{loss}"
             self._if_sure(text, lambda: self._do("restart", done, jobs=[job.id]))
 
-    def _resume(self, run: RunState) -> None:
+    def _offer_resume(self, run: RunState) -> None:
         """Exit with the command that resumes the run in the same terminal, after a confirmation."""
-        words = self._resume_words()
+        words = resume_words(self.poller)
         if run.ended == run.added and "--failed" not in words:
             self._tell("no job failed: there is nothing to run again")
             return
@@ -279,15 +231,13 @@ class TopApp(RunScreen):
 
     def action_stop(self) -> None:
         """Stop the run, after a confirmation."""
-        run = self.run_now
+        run = self.poller.run
         if run is None or not run.live:
             self._tell("the run has ended already")
             return
         left = run.added - run.ended
-        text = (
-            f"Stop the run?\n\nRunning jobs may finish, and no more jobs start: {left:,} jobs have not ended."
-        )
-        self._if_sure(text, lambda: self._do("stop", "the run is stopping"))
+        loss = f"Running jobs may finish, and no more jobs start: {left:,} jobs have not ended."
+        self._if_sure(f"Stop the run?\n\n{loss}", lambda: self._do("stop", "the run is stopping"))
 
     def action_front(self) -> None:
         """Move the selected job before all others of its priority."""
@@ -302,13 +252,9 @@ class TopApp(RunScreen):
         job = self._changeable("cancelled")
         if job is None:
             return
-        loss = (
-            "The job is running: its work so far may be lost."
-            if job.state == "running"
-            else "The job will not run."
-        )
+        running = job.state == "running"
+        loss = "The job is running: its work so far may be lost." if running else "The job will not run."
         text = f"Cancel {job.name}?\n\n{loss}\nJobs that need it will be skipped."
-
         done = f"{job.name} is being cancelled"
         self._if_sure(text, lambda: self._do("cancel", done, jobs=[job.id], seq=job.seq))
 
@@ -320,61 +266,66 @@ class TopApp(RunScreen):
         if job.state not in CHANGEABLE:
             self._tell(f"{job.name} runs already: its priority has no effect any more")
             return
-        present = self._wanted_priorities.get(
-            job.seq, job.priority
-        )  # the last request may not be in the journal yet
+        present = self.poller.wanted.priority(job)
         new = present + step
         if not 0 <= new < len(PRIORITIES):
             self._tell(f"{job.name}: {PRIORITIES[present]} is the {'highest' if step > 0 else 'lowest'}")
             return
-        self._wanted_priorities[job.seq] = new
+        self.poller.wanted.want_priority(job, new)
         name = PRIORITIES[new]
         self._do("set", f"{job.name}: {name}", jobs=[job.id], seq=job.seq, change={"priority": name})
 
     def action_pause(self) -> None:
         """Pause or unpause the run."""
-        paused = self.run_now is not None and self.run_now.paused
-        self._do(
-            "unpause" if paused else "pause",
-            "jobs start again" if paused else "paused: running jobs continue",
-        )
+        paused = self.poller.run is not None and self.poller.run.paused
+        if paused:
+            self._do("unpause", "jobs start again")
+        else:
+            self._do("pause", "paused: running jobs continue")
 
     def action_workers(self, step: int) -> None:
         """Change the number of workers by `step`."""
-        present = self._wanted_workers or (self.run_now.workers if self.run_now is not None else None)
+        run, wanted = self.poller.run, self.poller.wanted
+        present = None if run is None else wanted.workers(run)
         if present is None or present + step < 1:
             self._tell("at least 1 worker is needed" if present else "the number of workers is not known")
             return
-        self._wanted_workers = present + step
+        wanted.want_workers(present + step)
         self._do("workers", f"up to {present + step} at a time", workers=present + step)
 
     def action_limit(self, step: int) -> None:
         """Change by `step` how many jobs with a tag may run at a time. A limit of all workers is none."""
-        run, job = self.run_now, self.table.job
-        tag = self.jobs.wanted.tag or (job.tags[0] if job is not None and job.tags else "")
+        run, job = self.poller.run, self.view.table.job
+        tag = self.poller.jobs.filter.tag or (job.tags[0] if job is not None and job.tags else "")
         if run is None or not run.workers or not tag:
             self._tell("which tag? Select a job that has one, or list one with t")
             return
-        limit = self._wanted_limits.get(tag, run.tag_limits.get(tag, 0))
+        limit = self.poller.wanted.limit(tag, run)
         new = min(limit or run.workers, run.workers) + step
         if new < 1 or (new > run.workers and not limit):
             self._tell(f"tag:{tag}: {'at least 1 at a time' if step < 0 else 'there is no limit'}")
             return
-        self._wanted_limits[tag] = new = new if new < run.workers else 0
+        new = new if new < run.workers else 0
+        self.poller.wanted.want_limit(tag, new)
         done = f"tag:{tag}: {f'up to {new}' if new else 'any number'} at a time"
         self._do("limit", done, tag=tag, workers=new or None)
 
+    # Requests
+
     def _changeable(self, what: str) -> ListedJob | None:
-        job = self.table.job
+        """Return the selected job, or say why it can't be `what`: "cancelled", for example."""
+        job = self.view.table.job
         if job is not None and not job.unfinished:
             self._tell(f"{job.name} has ended ({job.state}): it can't be {what}")
             return None
-        if self.run_now is None or not self.run_now.live:
+        if self.poller.run is None or not self.poller.run.live:
             self._tell("the run has ended: you can't change it any more", bad=True)
             return None
         return job
 
     def _if_sure(self, text: str, act: Callable[[], object]) -> None:
+        """Ask a question, and call `act` if the answer is yes."""
+
         def answered(yes: bool | None) -> None:
             if yes:
                 act()
@@ -382,19 +333,18 @@ class TopApp(RunScreen):
         self.push_screen(QuestionDialog(text), answered)
 
     def _do(self, verb: str, done: str, **facts: Any) -> None:
-        self.run_worker(self._ask_for(done, verb, facts), group="act")
+        """Send a request to the run in the background. `done`: the message when the run has accepted it."""
+        self.run_worker(self._send(verb, done, facts), group="act")
 
-    async def _ask_for(self, done: str, verb: str, facts: dict[str, Any]) -> None:
+    async def _send(self, verb: str, done: str, facts: dict[str, Any]) -> None:
         try:
-            answer = await self._call(partial(self._source.act, verb, **facts))
+            answer = await self.poller.act(verb, facts)
         except (InternalFailure, UserError) as failure:
-            self._wanted_workers = None
-            self._wanted_limits.clear()
-            self._wanted_priorities.clear()
+            self.poller.wanted.clear()
             self._tell(str(failure), bad=True)
             return
         if answer.get("count") == 0 and verb != "limit":
             self._tell("nothing was changed: the job has just started or ended", bad=True)
         else:
             self._tell(done)
-        self._stir.set()
+        self.poller.wake()

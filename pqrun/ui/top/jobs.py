@@ -154,7 +154,7 @@ class JobList:
         self.all: dict[int, ListedJob] = {}
         self.counts: Counter[str] = Counter()
         self.tags: Counter[str] = Counter()
-        self.wanted = JobFilter()
+        self.filter = JobFilter()
         self.sort = "urgent"
         self.reverse = False
         self._keys: list[Key] = []
@@ -210,14 +210,14 @@ class JobList:
             self.all[job.seq] = job
             self.counts[job.state] += 1
             self.tags.update(job.tags)
-            if piecemeal and self.wanted.lets_pass(job):
+            if piecemeal and self.filter.lets_pass(job):
                 insort(self._keys, self._key(job))
         if not piecemeal:
             self._sort()
 
-    def want(self, wanted: JobFilter) -> None:
+    def filter_by(self, wanted: JobFilter) -> None:
         """Set the filter."""
-        self.wanted = wanted
+        self.filter = wanted
         self._sort()
 
     def sort_by(self, name: str, *, reverse: bool = False) -> None:
@@ -247,7 +247,7 @@ class JobList:
                 del self._keys[at]
 
     def _sort(self) -> None:
-        passes = self.wanted.lets_pass
+        passes = self.filter.lets_pass
         self._keys = sorted(map(self._key, filter(passes, self.all.values())))
 
 

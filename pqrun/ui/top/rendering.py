@@ -359,7 +359,7 @@ def _rate(rate: float) -> str:
 
 def table_title(jobs: JobList, width: int) -> list[StyledText]:
     """Return the line with the number of listed jobs, the filter and the order."""
-    wanted = str(jobs.wanted)
+    wanted = str(jobs.filter)
     line = StyledLine(
         (f" {len(jobs):,}", "strong"), (f" of {len(jobs.all):,} jobs" if wanted else " jobs", "label")
     )

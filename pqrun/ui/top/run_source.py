@@ -2,7 +2,7 @@
 """The source of what `top` shows: its values, its protocol, and a recorded run, live or past.
 
 A recorded run is read from the index of its journal, and from the run itself while it is live. Calls may block, so
-`view` makes them all on one thread of its own. The journal tells which jobs changed, so no call asks the run about
+`polling` makes them all on one thread of its own. The journal tells which jobs changed, so no call asks the run about
 all of its jobs, and `top` can go on when the run has ended.
 """
 
@@ -106,7 +106,7 @@ class RunSource(Protocol):
     def details(self, seq: int) -> JobDetails:
         """Return the details of a job."""
 
-    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+    def last_output(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last output of those jobs as one safe line each, where it may have changed."""
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
@@ -260,7 +260,7 @@ class RecordedRunSource:
             attempts.append(PastAttempt(row.attempts, "running" if self._view.live else "interrupted", None))
         return JobDetails(seq, attempts, self._view.why(row))
 
-    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+    def last_output(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last lines of output, where they may have changed."""
         if self._index is None:
             return {}

@@ -43,6 +43,7 @@ class LogText:
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
         self.dropped = 0
+        # Of each stream: the line whose end has not been read yet, and its row in `lines`.
         self._rest = {1: "", 2: ""}
         self._open: dict[int, int | None] = {1: None, 2: None}
         self._decoders = {n: getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
@@ -144,17 +145,17 @@ class JobTableView(ScrollView):
     def __init__(
         self,
         jobs: JobList,
-        words: dict[int, str],
+        last_output: dict[int, str],
         now: Callable[[], float],
         usage: Callable[[], Mapping[int, MeasuredUsage]],
     ) -> None:
         super().__init__(id="jobs")
         self._usage = usage
         self._jobs = jobs
-        self._words = words
+        self._last_output = last_output
         self._now = now
         self.selected: int | None = None
-        self._moved = False
+        self._user_moved = False
         self._widest = 12
 
     @property
@@ -178,13 +179,13 @@ class JobTableView(ScrollView):
         self.virtual_size = Size(self.size.width, count)
         widest = max((cell_len(job.name) for job in self.visible_jobs()), default=0)
         self._widest = max(self._widest, (widest + 3) // 4 * 4)
-        if not self._moved or self.job is None:
+        if not self._user_moved or self.job is None:
             self._select(0 if count else None)
         self.refresh()
 
     def begin_again(self) -> None:
         """Redraw after a change of filter or order, and scroll to the selected job."""
-        self._moved = self._moved and self.selected is not None and self._row() is not None
+        self._user_moved = self._user_moved and self.selected is not None and self._row() is not None
         self.changed()
         self._show()
 
@@ -195,7 +196,7 @@ class JobTableView(ScrollView):
             return
         present = self._row()
         wanted = to if to is not None else (self.scroll_offset.y if present is None else present + step)
-        self._moved = True
+        self._user_moved = True
         self._select(max(0, min(count - 1, wanted)))
         self._show()
         self.refresh()
@@ -260,7 +261,9 @@ class JobTableView(ScrollView):
             text = "no job matches" if not y and self._jobs.all else "no jobs yet" if not y else ""
             return strip([(f"   {text}", "label")], width, self.rich_style)
         job = self._jobs.at(at)
-        pieces = row(job, self.columns(), width, self._now(), self._words.get(job.seq, ""), self._usage())
+        pieces = row(
+            job, self.columns(), width, self._now(), self._last_output.get(job.seq, ""), self._usage()
+        )
         if job.seq == self.selected:
             base = self.get_component_rich_style("jobs--cursor")
             return strip([(text, "") for text, _ in pieces], width, base)
@@ -269,7 +272,10 @@ class JobTableView(ScrollView):
 
 
 class LogView(ScrollView):
-    """The output of an attempt. It stays at the end until the user scrolls up."""
+    """The output of an attempt. It stays at the end until the user scrolls up.
+
+    `searched`: the text that the user searched for last. `found_row`: the line where it was found.
+    """
 
     can_focus = True
     COMPONENT_CLASSES = {"log--found", "log--here"}
@@ -277,61 +283,61 @@ class LogView(ScrollView):
     def __init__(self) -> None:
         super().__init__(id="log")
         self.text = LogText()
-        self.wanted = ""
-        self.here: int | None = None
-        self._follows = True
+        self.searched = ""
+        self.found_row: int | None = None
+        self._stays_at_end = True
         self._widest = 1
 
     def begin(self) -> None:
         """Clear the text for another attempt or stream."""
         self.text = LogText()
-        self.here = None
-        self._follows = True
+        self.found_row = None
+        self._stays_at_end = True
         self._widest = 1
         self.changed()
 
     def changed(self) -> None:
         """Redraw after lines were added."""
-        follows = self._follows
+        at_end = self._stays_at_end
         widest = max((cell_len(line.text) for line in self.text.lines[-2000:]), default=0)
         self._widest = max(self._widest, widest + 1)
         self.virtual_size = Size(self._widest, len(self.text.lines))
-        self._follows = follows
-        if follows:
+        self._stays_at_end = at_end
+        if at_end:
             self._to_end()
             # Again after the layout: a scroll bar that appears or disappears changes the height.
             self.call_after_refresh(self._to_end)
         self.refresh()
 
     def _to_end(self) -> None:
-        if self._follows:
+        if self._stays_at_end:
             self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
-            self._follows = True
+            self._stays_at_end = True
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Follow the end again when the user scrolls back to it."""
         super().watch_scroll_y(old_value, new_value)
         if new_value < old_value and self.max_scroll_y > new_value:
-            self._follows = False
+            self._stays_at_end = False
         elif new_value >= self.max_scroll_y:
-            self._follows = True
+            self._stays_at_end = True
 
     def on_resize(self, event: Resize) -> None:
         """Stay at the end."""
         self.call_after_refresh(self._to_end)
 
-    def look_for(self, wanted: str, *, back: bool = False, again: bool = False) -> bool:
+    def search(self, wanted: str, *, back: bool = False, again: bool = False) -> bool:
         """Go to the next line that contains a text; return whether there is one."""
-        self.wanted = wanted
-        begin = self.here if self.here is not None else self.scroll_offset.y
+        self.searched = wanted
+        begin = self.found_row if self.found_row is not None else self.scroll_offset.y
         found = (
             self.text.find(wanted, begin + ((-1 if back else 1) if again else 0), back=back)
             if wanted
             else None
         )
-        self.here = found
+        self.found_row = found
         if found is not None:
-            self._follows = False
+            self._stays_at_end = False
             self.scroll_to(y=max(0, found - self.size.height // 2), animate=False, immediate=True)
         self.refresh()
         return found is not None
@@ -346,11 +352,11 @@ class LogView(ScrollView):
         style = (
             base + STYLES["high"] if said.stream == 2 else base + STYLES["label"] if not said.stream else base
         )
-        if top + y == self.here:
+        if top + y == self.found_row:
             style = base + self.get_component_rich_style("log--here")
         segments = []
         at = 0
-        lower, wanted = said.text.lower(), self.wanted.lower()
+        lower, wanted = said.text.lower(), self.searched.lower()
         while wanted and len(lower) == len(said.text) and (found := lower.find(wanted, at)) >= 0:
             segments.append(Segment(said.text[at:found], style))
             end = found + len(wanted)

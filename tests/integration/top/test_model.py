@@ -42,9 +42,9 @@ def test_a_filter_is_words_state_priority_and_tag():
         ("priority:high", {3, 4, 5, 6}), ("tag:render", {4, 6}), ("render", {4, 6}), ("RENDER 08", {6}),
         ("tests failed", {2}), ("state:queued render", {6}), ("state:nonsense", set()), ("", set(range(1, 10))),
     ):  # fmt: skip
-        jobs.want(JobFilter.parsed(text))
+        jobs.filter_by(JobFilter.parsed(text))
         assert set(listed(jobs)) == seqs, text
-        assert JobFilter.parsed(str(jobs.wanted)) == jobs.wanted
+        assert JobFilter.parsed(str(jobs.filter)) == jobs.filter
 
 
 def test_changes_piece_by_piece_lead_to_the_same_list_as_all_at_once():
@@ -64,10 +64,10 @@ def test_changes_piece_by_piece_lead_to_the_same_list_as_all_at_once():
         if chance.random() < 0.1:
             jobs.sort_by(chance.choice(SORTS), reverse=chance.random() < 0.5)
         if chance.random() < 0.1:
-            jobs.want(JobFilter.parsed(chance.choice(["", "tag:b", "state:queued", "x"])))
+            jobs.filter_by(JobFilter.parsed(chance.choice(["", "tag:b", "state:queued", "x"])))
         fresh = filled(list(jobs.all.values()))
         fresh.sort_by(jobs.sort, reverse=jobs.reverse)
-        fresh.want(jobs.wanted)
+        fresh.filter_by(jobs.filter)
         assert listed(fresh) == listed(jobs)
         assert +fresh.counts == +jobs.counts
         assert fresh.tags_there() == jobs.tags_there()

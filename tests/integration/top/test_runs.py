@@ -91,7 +91,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     assert source.details(jobs["last"].seq).why == "waits for long (running)"
     seqs = [job.seq for job in jobs.values()]
     until(lambda: source.read(jobs["long"].seq, 1, 1, None).data == b"begun\n")
-    assert source.words(seqs) == {jobs["long"].seq: "begun", jobs["flaky"].seq: "oops"}
+    assert source.last_output(seqs) == {jobs["long"].seq: "begun", jobs["flaky"].seq: "oops"}
     assert not source.poll().changed
     source.act("set", jobs=["next"], seq=jobs["next"].seq, change={"priority": "high"})
     source.act("pause")
@@ -199,13 +199,13 @@ def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
         assert "live" in shown and "begun" in shown and "exit 3" in shown
         await pilot.press("slash", *"next", "enter")
         await settled(app, pilot)
-        assert app.table.job.id == "next"
+        assert app.view.table.job.id == "next"
         await pilot.press("k", "y")
         for _ in range(100):
             await settled(app, pilot)
-            if app.table.job.state == "cancelled":
+            if app.view.table.job.state == "cancelled":
                 break
-        assert app.table.job.state == "cancelled"
+        assert app.view.table.job.state == "cancelled"
         gate.open()
         watched.end()
         await pilot.press("escape")

@@ -53,12 +53,12 @@ def test_a_filter_works_while_it_is_typed_and_escape_ends_it(play):
         await settled(app, pilot)
         assert "2 of 9 jobs" in text(app) and "pack" not in text(app)
         await pilot.press("enter", "f", "f")
-        assert str(app.jobs.wanted) == "state:running render"
+        assert str(app.poller.jobs.filter) == "state:running render"
         await settled(app, pilot)
         assert "1 of 9 jobs" in text(app)
         await pilot.press("escape")
         await settled(app, pilot)
-        assert "9 jobs" in text(app) and app.focused is app.table
+        assert "9 jobs" in text(app) and app.focused is app.view.table
 
     play(told(), script)
 
@@ -67,10 +67,10 @@ def test_a_filter_works_while_it_is_typed_and_escape_ends_it(play):
 def test_filters_by_key_go_through_what_is_there(play):
     async def script(app, pilot):
         await pilot.press("t")
-        assert app.jobs.wanted.tag == "net"
+        assert app.poller.jobs.filter.tag == "net"
         await pilot.press("t", "t", "l")
-        assert (app.jobs.wanted.tag, app.jobs.wanted.priority) == ("", "critical")
-        assert len(app.jobs) == 1
+        assert (app.poller.jobs.filter.tag, app.poller.jobs.filter.priority) == ("", "critical")
+        assert len(app.poller.jobs) == 1
 
     play(told(), script)
 
@@ -80,9 +80,9 @@ def test_orders(play):
     async def script(app, pilot):
         await pilot.press("s")
         await settled(app, pilot)
-        assert [app.jobs.at(n).seq for n in range(3)] == [1, 2, 3] and "by number" in text(app)
+        assert [app.poller.jobs.at(n).seq for n in range(3)] == [1, 2, 3] and "by number" in text(app)
         await pilot.press("S")
-        assert [app.jobs.at(n).seq for n in range(3)] == [9, 8, 7]
+        assert [app.poller.jobs.at(n).seq for n in range(3)] == [9, 8, 7]
 
     play(told(), script)
 
@@ -217,7 +217,7 @@ def test_of_jobs_with_one_id_only_the_last_can_run_again(play):
     source = Fake([job(1, "failed", name="nightly"), job(2, "failed", name="nightly", ended=NOW - 5)])
 
     async def script(app, pilot):
-        assert app.table.selected == 2
+        assert app.view.table.selected == 2
         await pilot.press("down", "r")
         await settled(app, pilot)
         assert "a later job has the same id" in text(app) and len(app.screen_stack) == 1
@@ -283,16 +283,16 @@ def test_the_log_grows_is_searched_and_opened(play):
         assert "orders done" in text(app)
         await pilot.press("enter")
         await settled(app, pilot)
-        assert not app.table.display or app.table.size.height == 0
+        assert not app.view.table.display or app.view.table.size.height == 0
         await pilot.press("slash", *"DISK", "enter")
         await settled(app, pilot)
-        assert app.log_view.here == 2 and "in 1 lines" in text(app)
+        assert app.view.log_view.found_row == 2 and "in 1 lines" in text(app)
         await pilot.press("n", "o", "o")
         await settled(app, pilot)
         assert "reading schemas" not in text(app) and "[b]disk[/b]" in text(app)
         await pilot.press("escape")
         await settled(app, pilot)
-        assert app.focused is app.table and "pack" in text(app)
+        assert app.focused is app.view.table and "pack" in text(app)
 
     play(source, script)
 
@@ -320,10 +320,10 @@ def test_the_selected_job_stays_selected_when_it_moves(play):
 
     async def script(app, pilot):
         await pilot.press("down")
-        assert app.table.selected == 5
+        assert app.view.table.selected == 5
         source.jobs[5] = job(5, "ok", name="db:backup --full")
         await settled(app, pilot)
-        assert app.table.selected == 5 and app.jobs.row_of(5) > 5
+        assert app.view.table.selected == 5 and app.poller.jobs.row_of(5) > 5
 
     play(source, script)
 
@@ -336,11 +336,11 @@ def test_the_end_of_the_run_is_told_and_all_of_it_stays(play):
         source.live, source.state = False, "stopped"
         await settled(app, pilot)
         assert "the run has stopped" in text(app) and "pqrun resume k3f9 --failed" in text(app)
-        assert "reading schemas" in text(app) and len(app.jobs) == 9
+        assert "reading schemas" in text(app) and len(app.poller.jobs) == 9
         await pilot.press("p", "k")
         source.trouble = "no run is recorded in /gone"
         await settled(app, pilot)
-        assert "the run is gone" in text(app) and len(app.jobs) == 9
+        assert "the run is gone" in text(app) and len(app.poller.jobs) == 9
         assert [verb for verb, _ in source.acts] == ["pause"]  # which the source itself refuses
 
     play(source, script)
@@ -353,13 +353,13 @@ def test_a_window_of_another_size_shows_the_same(play):
 
     async def script(app, pilot):
         await pilot.press("end", "up")
-        before = app.table.selected
+        before = app.view.table.selected
         for size in ((56, 16), (150, 50), (20, 6), (80, 24)):
             await pilot.resize_terminal(*size)
             await settled(app, pilot)
-            assert app.table.selected == before
+            assert app.view.table.selected == before
             assert len(screen_of(app)) == size[1]
-        assert before in [one.seq for one in app.table.visible_jobs()]
+        assert before in [one.seq for one in app.view.table.visible_jobs()]
 
     play(source, script)
 
@@ -371,12 +371,12 @@ def test_of_many_jobs_only_those_that_are_seen_are_drawn(play):
     async def script(app, pilot):
         await pilot.press("end")
         await settled(app, pilot)
-        assert app.table.selected == 10_000 and len(app.table.visible_jobs()) < 40
+        assert app.view.table.selected == 10_000 and len(app.view.table.visible_jobs()) < 40
         await pilot.press("home", "pagedown")
-        assert app.jobs.row_of(app.table.selected) < 40
+        assert app.poller.jobs.row_of(app.view.table.selected) < 40
         source.jobs[7] = job(7, "running", began=NOW)
         await settled(app, pilot)
-        assert app.jobs.at(0).seq == 7
+        assert app.poller.jobs.at(0).seq == 7
 
     play(source, script)
 
