@@ -89,6 +89,8 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 def run_with_typer(words: list[str] | None = None) -> int:
     """Run the command line of the process, or these words; return the exit code. Print what is wrong with them."""
+    if sys.argv[1:2] == ["--show-completion"]:
+        ignore_a_reader_that_goes_away()
     try:
         code = app(words, standalone_mode=False, prog_name="pqrun")
     except UsageError as error:
