@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.core.events import JobAdded, JobEnded, JobReopened, RunStopping
-from pqrun.core.job import Command, JobSpec, Outcome
+from pqrun.core.events import AttemptEnded, JobAdded, JobDropped, JobEnded, JobReopened, RunStopping
+from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, Usage
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.engine.dispatcher import Observers
@@ -77,6 +77,20 @@ def test_skipped_jobs_are_no_failures_and_forgotten_when_they_run_again():
     assert (len(summary.skipped), summary.not_kept) == (MAX_FAILURES, 0)
     observers.deliver([JobReopened(3.0, 1, skipped, spec)])
     assert [job.seq for job in summary.skipped] == [*range(2, MAX_FAILURES + 1)]
+
+
+def test_a_job_that_has_left_the_run_is_not_one_of_its_slowest():
+    summary, spec = RunSummary(JobTable()), JobSpec("a", Command("true"))
+    observers = Observers(summary.table, [summary])
+    for seq in (1, 2):
+        observers.deliver([
+            JobAdded(0.0, seq, spec._replace(id=f"job-{seq}")),
+            AttemptEnded(9.0, seq, 1, CountedAs.COMPLETED, ExitedWith(0), None, float(seq), 9.0, Usage(), NO_REPORT),
+            JobEnded(9.0, seq, Outcome.OK, 1),
+        ])  # fmt: skip
+    assert summary.slowest == [("job-1", 8.0), ("job-2", 7.0)]
+    observers.deliver([JobDropped(9.0, 1, Outcome.OK)])
+    assert summary.slowest == [("job-2", 7.0)]
 
 
 def test_without_a_record_there_is_nothing_to_resume(told):
