@@ -42,10 +42,11 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         put_half_made_aside(found)
     keeps_blocks = _reopen_blocks(record, found, remove=not settings.place.dry_run)
     restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
-    if restart.said and not settings.output.quiet:
-        StreamWriter(2, "standard error").note(restart.said)
-    elif not restart.tasks and found.input_ended and not settings.output.quiet:
-        StreamWriter(2, "standard error").note("nothing is left to run: all jobs have ended")
+    said = restart.said
+    if not said and not restart.tasks and (found.input_ended or is_queue(found)):
+        said = "nothing is left to run: all jobs have ended"
+    if said and not settings.output.quiet:
+        StreamWriter(2, "standard error").note(said)
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     source = first_input(found) if edited is None else edited
     set_workers_and_pools(restart, found, settings, source, anew=edited is not None)

@@ -115,6 +115,24 @@ def test_a_thousand_failures_do_not_fill_the_screen(run):
     assert "200 of 200 jobs failed" in page
 
 
+def test_cancelled_jobs_that_do_not_fit_are_not_called_failed():
+    def left(outcomes):
+        summary = RunSummary(JobTable())
+        observers = Observers(summary.table, [summary])
+        for seq, outcome in enumerate(outcomes, 1):
+            spec = JobSpec(f"job-{seq}", Command("true"))
+            observers.deliver([JobAdded(0.0, seq, spec), JobEnded(1.0, seq, outcome, 1)])
+        page = SummaryPage(summary, MetricsCollector(0.0).snapshot(), 1.0, Style(on=False), window=(80, 12))
+        return re.findall("… and .*", page.text())
+
+    failed, cancelled = [Outcome.FAILED] * 8, [Outcome.CANCELLED] * 8
+    assert left(failed) == ["… and 6 more failed"]
+    assert left(failed + cancelled) == ["… and 14 more failed or cancelled"]
+    assert left(cancelled + failed) == ["… and 14 more failed or cancelled"]
+    many = [Outcome.FAILED] * MAX_FAILURES
+    assert left([*many, Outcome.CANCELLED]) == [f"… and {MAX_FAILURES - 1} more failed or cancelled"]
+
+
 def test_last_lines_are_told_even_of_output_that_is_removed_at_once(run):
     jobs = "seq 20000; echo the end of it; exit 1\n"
     err = run("--no-journal", jobs=jobs).stderr.decode()
