@@ -38,10 +38,11 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     keeps_blocks = _reopen_blocks(record, found, remove=not settings.place.dry_run)
     source = first_input(found) if edited is None else edited
     restart = plan_rest(found, settings, source, specs)
-    if restart.said and not settings.output.quiet:
-        StreamWriter(2, "standard error").note(restart.said)
-    elif not restart.tasks and found.input_ended and not settings.output.quiet:
-        StreamWriter(2, "standard error").note("nothing is left to run: all jobs have ended")
+    said = restart.said
+    if not said and not restart.tasks and (found.input_ended or is_queue(found)):
+        said = "nothing is left to run: all jobs have ended"
+    if said and not settings.output.quiet:
+        StreamWriter(2, "standard error").note(said)
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     rest = JobInput(
         workers=source.workers, max_queue=source.max_queue, complete=complete, keeps_blocks=keeps_blocks

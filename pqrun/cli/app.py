@@ -26,7 +26,7 @@ from pqrun.cli.declarations import (
     WrongUsage,
 )
 from pqrun.cli.stdout import ignore_a_reader_that_goes_away, print_text
-from pqrun.core.errors import USAGE
+from pqrun.core.errors import USAGE, UserError
 from pqrun.core.text import command as command_line
 from pqrun.core.values import InvalidValue
 
@@ -89,6 +89,8 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 def run_with_typer(words: list[str] | None = None) -> int:
     """Run the command line of the process, or these words; return the exit code. Print what is wrong with them."""
+    if sys.argv[1:2] == ["--show-completion"]:
+        ignore_a_reader_that_goes_away()
     try:
         code = app(words, standalone_mode=False, prog_name="pqrun")
     except UsageError as error:
@@ -196,8 +198,8 @@ def _function(command: CommandSpec) -> Callable[..., None]:
         except HelpWanted as wanted:
             from pqrun.cli.short_help import print_command
 
-            print_command(command)
-            raise UsageError(str(wanted), context) from None
+            print_command(command)  # its last line says where all options are, so the error needs no hint
+            raise UserError(str(wanted)) from None
         except WrongUsage as wrong:
             raise UsageError(str(wrong), context) from None
 
@@ -270,7 +272,6 @@ def run_ids(incomplete: str = "") -> list[tuple[str, str]]:
     import time
 
     from pqrun.cli.run_table import when
-    from pqrun.core.errors import UserError
     from pqrun.core.layout import cut_middle
     from pqrun.core.text import escape_controls
     from pqrun.journal.run_list import past_runs
@@ -295,7 +296,7 @@ def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
     """Return the ids of jobs of the run that the command line names, or of the latest run."""
     import os
 
-    from pqrun.core.errors import InternalFailure, UserError
+    from pqrun.core.errors import InternalFailure
     from pqrun.journal.index import query_index
     from pqrun.journal.run_directory import find_run
 

@@ -139,7 +139,8 @@ class DeclaredParameters(NamedTuple):
 class CommandSpec:
     """A command: its name, its function and what its help shows besides the function's docstring.
 
-    `examples`: command lines. `placeholders`: what a command may hold, each with its meaning. `mixed`: whether options may follow arguments. `rewrite` changes the words before they are read.
+    `examples`: command lines. `placeholders`: what a command may hold, each with its meaning. `mixed`: whether options
+    may follow arguments. `rewrite` changes the words before they are read.
     The function returns the exit code, or None for 0.
     """
 

@@ -178,6 +178,8 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
             )
     if "preset" in now:
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
-    settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)
+    merged = RunOptions(**{**before, **now})
+    merged.by_variable = options.by_variable
+    settings = settings_of(merged, resume=name, failed=failed)
     hooks = header.get("options", {}).get("hooks")
     return settings.with_values({"given_again": given_of(options), "again": frozenset(now), "hooks": hooks})

@@ -68,7 +68,7 @@ def print_overview() -> None:
 
 
 def print_command(command: CommandSpec) -> None:
-    """Print the short help of a command: its options, or the daily ones if it has all options of a run."""
+    """Print the short help of a command: its options, or the daily ones if it has many."""
     page = Console()
     paint = page.paint
     words = ["pqrun", command.name, "[OPTIONS]"] if command.options else ["pqrun", command.name]

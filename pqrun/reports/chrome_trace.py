@@ -36,7 +36,7 @@ class ChromeTrace(Report):
         self._spool = TextSpool()
         self._lanes = TraceLanes()
         self._counted: dict[str, int] = {}
-        self._last = run.began
+        self._last = 0.0
         self.handlers = {
             ev.JobQueued: self._counts_changed,
             ev.AttemptSubmitted: self._submitted,
@@ -59,7 +59,8 @@ class ChromeTrace(Report):
         at, seq, attempt, waited = event
         self._lanes.enter(seq, at)
         # Waits overlap, so each has an id of job and attempt.
-        for phase, when in (("b", at - waited), ("e", at)):
+        ended = self._run.seconds_in(at)
+        for phase, when in (("b", ended - waited), ("e", ended)):
             self._add(phase, _name(row), when, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
         self._counts_changed(event, row)
 
@@ -72,7 +73,9 @@ class ChromeTrace(Report):
 
     def _stopping(self, event: ev.AttemptStopping, _: JobRow) -> None:
         name = f"{'killed' if event.force else 'asked to stop'}: {event.reason}"
-        self._add("i", name, event.at, WORKERS, self._lanes.of(event.seq), s="t", cat="stop")
+        self._add(
+            "i", name, self._run.seconds_in(event.at), WORKERS, self._lanes.of(event.seq), s="t", cat="stop"
+        )
 
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
         spec, lane = row.spec, self._lanes.leave(event.seq)
@@ -86,31 +89,31 @@ class ChromeTrace(Report):
         }  # fmt: skip
         if row.usage.memory is not None:
             args["memory_peak_bytes"] = row.usage.memory
+        began = self._run.seconds_to_start(event.began, event.ended)
         more = {"dur": round(max(0.0, event.ended - event.began) * 1e6), "cat": str(event.counted)}
-        self._add("X", _name(row), event.began, WORKERS, lane, **more, args=args)
+        self._add("X", _name(row), began, WORKERS, lane, **more, args=args)
         self._counts_changed(event, row)
 
     def _run_stopping(self, event: ev.RunStopping, _: None) -> None:
-        self._add("i", one_line(event.cause), event.at, WORKERS, 0, s="g", cat="run")
+        self._add("i", one_line(event.cause), self._run.seconds_in(event.at), WORKERS, 0, s="g", cat="run")
 
     def _slots_changed(self, event: ev.SlotsChanged, _: None) -> None:
-        self._add("i", one_line(event.why), event.at, WORKERS, 0, s="g", cat="run")
+        self._add("i", one_line(event.why), self._run.seconds_in(event.at), WORKERS, 0, s="g", cat="run")
 
     def _counts_changed(self, event: ev.Event, _: JobRow | None) -> None:
-        self._last = event.at
+        self._last = self._run.seconds_in(event.at)
         for name, number in (("jobs queued", self._table.states[QUEUED]), (ACTIVE, self._lanes.taken)):
             if self._counted.get(name) != number:
                 self._counted[name] = number
-                self._add("C", name, event.at, QUEUE, 0, args={"count": number})
+                self._add("C", name, self._last, QUEUE, 0, args={"count": number})
 
     def _add(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> None:
         fact = self._event(phase, name, at, pid, tid, **more)
         self._spool.put(as_json(fact, separators=(",", ":")).encode() + b",\n")
 
     def _event(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> dict[str, Any]:
-        """Return a trace event. `ts` is in microseconds since the run began."""
-        ts = round((at - self._run.began) * 1e6)
-        return {"ph": phase, "name": name, "ts": max(0, ts), "pid": pid, "tid": tid, **more}
+        """Return a trace event. `at` is in seconds of the wall clock since the run began, `ts` in microseconds."""
+        return {"ph": phase, "name": name, "ts": max(0, round(at * 1e6)), "pid": pid, "tid": tid, **more}
 
     def _pieces(self, ending: Ending) -> Iterator[bytes]:
         names = [_named("process_name", WORKERS, 0, "workers"), _named("process_name", QUEUE, 0, "queue")]
@@ -121,7 +124,11 @@ class ChromeTrace(Report):
         for seq, since, lane in self._lanes.all():  # a job without an end gets a begin event alone
             row = self._table.rows[seq]
             args = {"id": row.spec.id, "seq": seq}
-            names.append(self._event("B", _name(row), since, WORKERS, lane, cat="running", args=args))
+            names.append(
+                self._event(
+                    "B", _name(row), self._run.seconds_in(since), WORKERS, lane, cat="running", args=args
+                )
+            )
         if self._lanes.taken and not ending.live:  # else the last count would last past the run's end
             names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
         yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)

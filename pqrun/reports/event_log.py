@@ -10,8 +10,8 @@ from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, LostExit, NotSta
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
-from pqrun.reports.json_document import Wall, timestamp, wall_start
-from pqrun.reports.report import Ending, Report, RunInfo
+from pqrun.reports.json_document import timestamp
+from pqrun.reports.report import Ending, Report, RunInfo, Wall, wall_start
 from pqrun.reports.targets import StreamingFile
 
 SCHEMA = 1

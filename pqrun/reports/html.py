@@ -40,7 +40,7 @@ class HtmlReport(Report):
         self._records = RecordSpool(self._spool)
         self._output = TextSpool()
         self._output_of_ok = TextSpool()
-        self._attempts = AttemptRecords(run.began)
+        self._attempts = AttemptRecords(run)
         self._logs = logs_of(run)
         self._jobs = self._ended = 0
         self._dropped: list[int] = []
@@ -97,7 +97,7 @@ class HtmlReport(Report):
 
     def _put(self, row: JobRow) -> None:
         last = self._attempts.last.pop(row.seq, "")
-        self._records.put("jobs", job_record(row, self._run.began, last=last, logs=self._logs))
+        self._records.put("jobs", job_record(row, self._run, last=last, logs=self._logs))
 
     def _keep_output(self, event: ev.AttemptEnded, row: JobRow) -> None:
         """Keep the end of both streams of an attempt that failed or was a retry, and of the first others."""

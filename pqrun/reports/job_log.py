@@ -12,8 +12,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, KilledBySignal, NotStarted, StopReason, format_command
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.reports.json_document import wall_start
-from pqrun.reports.report import Ending, Report, RunInfo
+from pqrun.reports.report import Ending, Report, RunInfo, wall_start
 from pqrun.reports.targets import StreamingFile
 
 HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"

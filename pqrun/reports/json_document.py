@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +11,18 @@ from pqrun.core.job import OutputPlace, run_of
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
+from pqrun.reports.report import Wall, wall_start
 
 if TYPE_CHECKING:
     from pqrun.control.run_view import ViewedRun
     from pqrun.core.past import FlakyRate
 
 SCHEMA = 1
-Wall = Callable[[float], float]
 
 
 def timestamp(wall: float) -> str:
     """Return a time as text: RFC 3339, UTC, microseconds. `wall` is in seconds since the epoch."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def wall_start(wall: Wall, began: float, ended: float) -> float:
-    """Return the start of an attempt, in seconds since the epoch.
-
-    The attempt is as long on the wall clock as on that of the engine, from which time in which pqrun was suspended
-    is missing. The journal has this start, too.
-    """
-    return began + (wall(ended) - ended)
 
 
 def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[str, Any]:

@@ -189,21 +189,24 @@ def micros(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def job_record(row: JobRow, began: float, *, last: str, logs: Logs) -> JobRecord:
-    """Return the record of a job. `began`: when the run began. `logs`: the directory of kept output."""
+def job_record(row: JobRow, run: RunInfo, *, last: str, logs: Logs) -> JobRecord:
+    """Return the record of a job. `logs`: the directory of kept output."""
 
     def moment(at: float | None) -> int | None:
-        return None if at is None else micros(at - began)
+        return None if at is None else micros(run.seconds_in(at))
 
     spec = row.spec
     work = spec.work if isinstance(spec.work, Command) else Command("")
-    ran = None if row.started is None or row.ended is None else micros(max(0.0, row.ended - row.started))
+    started, ran = moment(row.started), None
+    if row.started is not None and row.ended is not None:
+        started = micros(run.seconds_to_start(row.started, row.ended))
+        ran = micros(max(0.0, row.ended - row.started))
     return JobRecord(
         seq=row.seq, id=spec.id, named=int(spec.named),
         command=format_command(spec.work)[:MAX_COMMAND_LENGTH], state=row.state, allowed=int(row.allowed),
         attempts=row.attempts, max_attempts=row.max_attempts,
         flaky=int(row.state == "ok" and row.retries > 0), priority=int(spec.priority),
-        queued=moment(row.queued), started=moment(row.started), ended=moment(row.ended),
+        queued=moment(row.queued), started=started, ended=moment(row.ended),
         waited=None if row.waited is None else micros(row.waited), ran=ran, user=micros(row.usage.user),
         system=micros(row.usage.system), memory=row.usage.memory, exit=row.code, signal=row.signal,
         how=describe_case(row) if row.exit is not None or row.asked is not None else "",
@@ -219,16 +222,18 @@ def job_record(row: JobRow, began: float, *, last: str, logs: Logs) -> JobRecord
 
 
 def attempt_record(
-    event: ev.AttemptEnded, row: JobRow, began: float, *,
+    event: ev.AttemptEnded, row: JobRow, run: RunInfo, *,
     lane: int, submitted: float, waited: float, priority: int, last: str,
 ) -> AttemptRecord:  # fmt: skip
     """Return the record of an ended attempt."""
-    never = isinstance(event.exit, NotStarted)
     output = event.output
+    ended = run.seconds_in(event.ended)
+    began = run.seconds_to_start(event.began, event.ended)
+    shown = run.seconds_in(submitted)
     return AttemptRecord(
-        seq=event.seq, attempt=event.attempt, priority=priority, submitted=micros(submitted - began),
-        waited=micros(waited), began=micros((submitted if never else event.began) - began),
-        ended=micros(max(event.began, event.ended) - began), lane=lane, counted=str(event.counted),
+        seq=event.seq, attempt=event.attempt, priority=priority, submitted=micros(shown),
+        waited=micros(waited), began=micros(shown if isinstance(event.exit, NotStarted) else began),
+        ended=micros(max(began, ended)), lane=lane, counted=str(event.counted),
         how=_how(event, row.spec), user=micros(event.usage.user), system=micros(event.usage.system),
         memory=event.usage.memory, out_bytes=0 if output is None else output.out.size,
         err_bytes=0 if output is None else output.err.size, packed=_packed(output), last=last, where=event.where,
@@ -289,10 +294,10 @@ def describe_retries(policy: RetryPolicy) -> str:
 class AttemptRecords:
     """The attempts of a run with their lanes. `last` has the last output of jobs whose attempt ended."""
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, run: RunInfo) -> None:
         self.last: dict[int, str] = {}
         self.lanes = TraceLanes()
-        self._began = began
+        self._run = run
         self._submitted: dict[int, tuple[float, float, int]] = {}
 
     def submitted(self, event: ev.AttemptSubmitted, priority: int) -> None:
@@ -315,24 +320,27 @@ class AttemptRecords:
         submitted, waited, priority = self._submitted.pop(seq, (event.began, 0.0, 1))
         last = self.last[seq] = last_output(event)
         return attempt_record(
-            event, row, self._began,
+            event, row, self._run,
             lane=self.lanes.leave(seq), submitted=submitted, waited=waited, priority=priority, last=last,
         )  # fmt: skip
 
     def waiting(self, event: ev.JobWaiting) -> RetryWait:
         """Return the record of a wait for a retry."""
         at, seq, attempt, until = event
-        return RetryWait(seq, attempt, micros(at - self._began), micros(until - self._began))
+        return RetryWait(seq, attempt, self._moment(at), self._moment(until))
 
     def running(self, rows: Mapping[int, JobRow], *, live: bool) -> Iterator[AttemptRecord]:
         """Yield the records of the attempts that run. Unless the run is live, they were interrupted."""
         for seq, since, lane in self.lanes.all():
             submitted, waited, priority = self._submitted.get(seq, (since, 0.0, 1))
             yield AttemptRecord(
-                seq, rows[seq].attempts, priority, micros(submitted - self._began), micros(waited),
-                micros(since - self._began), None, lane, "running" if live else "stopped",
+                seq, rows[seq].attempts, priority, self._moment(submitted), micros(waited),
+                self._moment(since), None, lane, "running" if live else "stopped",
                 "" if live else "interrupted", 0, 0, None, 0, 0, 0, "", "",
             )  # fmt: skip
+
+    def _moment(self, at: float) -> int:
+        return micros(self._run.seconds_in(at))
 
 
 def logs_of(run: RunInfo) -> Logs:

@@ -10,6 +10,17 @@ from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
 
+Wall = Callable[[float], float]
+
+
+def wall_start(wall: Wall, began: float, ended: float) -> float:
+    """Return the start of an attempt, in seconds since the epoch.
+
+    The attempt is as long on the wall clock as on that of the engine, from which time in which pqrun was suspended
+    is missing. The journal has this start, too.
+    """
+    return began + (wall(ended) - ended)
+
 
 class ReportKind(NamedTuple):
     """A report that is written to a file: the setting with the file's name, and the report's class.
@@ -46,11 +57,19 @@ class RunInfo(NamedTuple):
     files: tuple[str, ...]
     workers: int | None
     began: float
-    wall: Callable[[float], float]
+    wall: Wall
     directory: str | None = None
     cwd: str | None = None
     command: str = ""
     endless: bool = False
+
+    def seconds_in(self, at: float) -> float:
+        """Return the seconds of the wall clock from the beginning of the run to `at`, a time of the events."""
+        return self.wall(at) - self.wall(self.began)
+
+    def seconds_to_start(self, began: float, ended: float) -> float:
+        """Return the seconds of the wall clock from the beginning of the run to the start of an attempt."""
+        return wall_start(self.wall, began, ended) - self.wall(self.began)
 
 
 class Ending(NamedTuple):

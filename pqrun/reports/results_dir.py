@@ -42,9 +42,8 @@ class ResultsDirectory(Observer):
         self.failure = ""
         self._directory = directory
         self._wall = wall
-        self._torn: set[int] = (
-            set()
-        )  # jobs whose output could not be written: without a record, `resume` tries again
+        # Jobs whose output could not be written: they get no record, so that `resume` tries again.
+        self._torn: set[int] = set()
         self.handlers = {ev.AttemptEnded: self._write, ev.JobEnded: self._describe}
         try:
             os.makedirs(directory, exist_ok=True)

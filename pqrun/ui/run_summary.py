@@ -69,7 +69,7 @@ class RunSummary(Observer):
             ev.AttemptEnded: self._attempt_ended,
             ev.JobEnded: self._ended,
             ev.JobReopened: self._forget,
-            ev.JobDropped: self._forget,
+            ev.JobDropped: self._dropped,
             ev.JobChanged: self._changed,
         }
 
@@ -132,6 +132,12 @@ class RunSummary(Observer):
                 else job
                 for job in self.failures
             ]
+
+    def _dropped(self, event: ev.JobDropped, row: JobRow | None) -> None:
+        """Forget a job that an edited list has left out or changed."""
+        self._forget(event, row)
+        self._slowest = [slow for slow in self._slowest if slow[1] != event.seq]
+        heapq.heapify(self._slowest)
 
     def _forget(self, event: ev.JobReopened | ev.JobDropped, _: JobRow | None) -> None:
         seq = event.seq

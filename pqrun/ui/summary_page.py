@@ -29,8 +29,8 @@ class SummaryPage:
 
     `run`: the name of a recorded run, for commands that continue it or show more. `window`: the columns and
     rows of the terminal, to which lines and the number of failures are fitted; None: no terminal. `verbose`:
-    metrics also of a small run without a failure. `queue`: whether the run is a queue. `shown`: the job whose output is the last on the screen.
-    `rates`: in how many of its last runs a job failed, by number.
+    metrics also of a small run without a failure. `queue`: whether the run is a queue. `shown`: the job whose output
+    is the last on the screen. `rates`: in how many of its last runs a job failed, by number.
     """
 
     def __init__(
@@ -93,7 +93,11 @@ class SummaryPage:
             lines += block
             left -= 1
         if left:
-            lines += ["", *self._more(left, "failed")]
+            cancelled = summary.not_kept or any(
+                job.outcome is Outcome.CANCELLED for job in summary.failures[-left:]
+            )
+            word = "failed or cancelled" if cancelled and table.outcomes[Outcome.CANCELLED] else "failed"
+            lines += ["", *self._more(left, word)]
         if summary.skipped:
             lines.append("")
             kept = sorted(summary.skipped, key=lambda job: job.seq)

@@ -34,7 +34,7 @@ class PageRecords:
     def __init__(
         self, run: RunInfo, rows: Mapping[int, JobRow], file: FeedFile, lanes: TraceLanes | None = None
     ) -> None:
-        self.attempts = AttemptRecords(run.began)
+        self.attempts = AttemptRecords(run)
         self.outputs: dict[tuple[int, int], Capture] = {}
         self.dropped: list[int] = []
         self.run = run
@@ -133,7 +133,7 @@ class PageRecords:
         if row.outcome is not None:
             self._priorities.pop(row.seq, None)
         last = self.attempts.last.get(row.seq, "")
-        return job_record(as_recorded(row, live=live), self.run.began, last=last, logs=self._logs)
+        return job_record(as_recorded(row, live=live), self.run, last=last, logs=self._logs)
 
     def _put(self, kind: str, records: Iterable[Record]) -> None:
         rest = iter(records)

@@ -228,6 +228,8 @@ def test_the_deadline_holds_for_a_run_that_is_being_drained_too(run):
         "schema",
         "check list",
         "serve --print-unit",
+        "init -",
+        "--show-completion bash",
     ],
 )
 @pytest.mark.parametrize("unbuffered", ["1", ""], ids=["unbuffered", "buffered"])

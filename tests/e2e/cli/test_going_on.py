@@ -63,6 +63,8 @@ def test_a_resumed_run_does_not_ignore_a_choice_of_jobs(pqrun, tmp_path):
     assert (tmp_path / "ran").read_text() == "a\n"
     named = pqrun("resume", "latest", "--failed", env={"PQRUN_ONLY": "b"})
     assert (named.code, named.err.startswith("pqrun: PQRUN_ONLY can't be used with `resume`")) == (2, True)
+    both = pqrun("resume", "latest", "--failed", env={"PQRUN_OUTPUT": "raw", "PQRUN_TAG": "1"})
+    assert (both.code, both.err) == (2, "pqrun: PQRUN_OUTPUT raw can't be combined with PQRUN_TAG\n")
     assert pqrun("resume", "latest", "--failed", "-q", env={"PQRUN_ONLY": "a"}).code == 1
     assert (tmp_path / "ran").read_text() == "a\na\n"
 

@@ -192,6 +192,15 @@ def test_a_stopped_queue_exits_by_what_became_of_its_jobs_and_goes_on_when_it_is
 
 
 @pytest.mark.slow
+def test_a_resume_of_a_queue_without_a_job_that_is_left_says_so(pqrun, until):
+    assert pqrun("serve", "--detach").code == 0
+    assert pqrun("add", "true").code == pqrun("wait").code == pqrun("stop").code == 0
+    until(lambda: pqrun("ps").code == 6)
+    until(lambda: pqrun("resume", "queue").code == 0, what=lambda: pqrun("resume", "queue").err)
+    assert pqrun("resume", "queue").err.count("pqrun: nothing is left to run: all jobs have ended\n") == 1
+
+
+@pytest.mark.slow
 def test_signals_stop_a_queue_as_any_run(queue):
     one = queue("-j1")
     one.add("sleep 60", "true")

@@ -2,6 +2,7 @@
 """Signals to pqrun: it stops, stops at once, waits with its jobs, or says what runs."""
 
 import json
+import re
 import signal
 import time
 from datetime import datetime
@@ -176,7 +177,10 @@ def test_suspended_time_counts_against_no_limit(world: World) -> None:
 
 @pytest.mark.slow
 def test_a_suspension_moves_no_time_before_it_in_any_record(world: World) -> None:
-    reports = ("--joblog", "jobs.log", "--events", "events", "--results", "results")
+    reports = (
+        "--joblog", "jobs.log", "--events", "events", "--results", "results", "--trace", "trace.json", "--html",
+        "run.html",
+    )  # fmt: skip
     jobs = f"echo early\necho long $$ > {world.fifo}; {world.wait_at_the_gate}\necho late\n"
 
     run = world.start(jobs, "-j1", "--json", *reports)
@@ -207,6 +211,28 @@ def test_a_suspension_moves_no_time_before_it_in_any_record(world: World) -> Non
     assert [float(row[2]) for row in logged] == pytest.approx(
         [datetime.fromisoformat(job["started_at"]).timestamp() for job in (early, long, late)], abs=0.001
     )
+    world.command("show", "latest", "--trace", "again.json", "--html", "again.html")
+    assert _starts_in_trace(world, "trace.json") == _starts_in_trace(world, "again.json")
+    assert _times_on_page(world, "run.html") == _times_on_page(world, "again.html")
+
+
+def _starts_in_trace(world: World, name: str) -> list[tuple[str, int]]:
+    found = json.loads((world.directory / name).read_text())["traceEvents"]
+    return [(event["name"], event["ts"]) for event in found if event["ph"] in "Xbe"]
+
+
+def _times_on_page(world: World, name: str) -> list[object]:
+    """Return the times of all jobs and attempts on a page."""
+    page = (world.directory / name).read_text()
+    chunks = [
+        json.loads(text) for text in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page)
+    ]
+    times = ("queued", "started", "submitted", "began", "ended")
+    return [
+        [chunk["kind"], *(chunk["columns"].get(name) for name in times)]
+        for chunk in chunks
+        if chunk.get("kind") in ("jobs", "attempts")
+    ]
 
 
 @pytest.mark.slow

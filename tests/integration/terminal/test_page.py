@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.core.events import JobAdded, JobEnded, JobReopened, RunStopping
-from pqrun.core.job import Command, JobSpec, Outcome
+from pqrun.core.events import AttemptEnded, JobAdded, JobDropped, JobEnded, JobReopened, RunStopping
+from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, Usage
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.engine.dispatcher import Observers
@@ -79,6 +79,20 @@ def test_skipped_jobs_are_no_failures_and_forgotten_when_they_run_again():
     assert [job.seq for job in summary.skipped] == [*range(2, MAX_FAILURES + 1)]
 
 
+def test_a_job_that_has_left_the_run_is_not_one_of_its_slowest():
+    summary, spec = RunSummary(JobTable()), JobSpec("a", Command("true"))
+    observers = Observers(summary.table, [summary])
+    for seq in (1, 2):
+        observers.deliver([
+            JobAdded(0.0, seq, spec._replace(id=f"job-{seq}")),
+            AttemptEnded(9.0, seq, 1, CountedAs.COMPLETED, ExitedWith(0), None, float(seq), 9.0, Usage(), NO_REPORT),
+            JobEnded(9.0, seq, Outcome.OK, 1),
+        ])  # fmt: skip
+    assert summary.slowest == [("job-1", 8.0), ("job-2", 7.0)]
+    observers.deliver([JobDropped(9.0, 1, Outcome.OK)])
+    assert summary.slowest == [("job-2", 7.0)]
+
+
 def test_without_a_record_there_is_nothing_to_resume(told):
     assert "pqrun resume" not in SummaryPage(*told, 401.0, Style(on=False)).text()
 
@@ -99,6 +113,24 @@ def test_a_thousand_failures_do_not_fill_the_screen(run):
     assert page.count("FAILED") == MAX_FAILURES
     assert f"… and {200 - MAX_FAILURES} more failed: pqrun show " in page
     assert "200 of 200 jobs failed" in page
+
+
+def test_cancelled_jobs_that_do_not_fit_are_not_called_failed():
+    def left(outcomes):
+        summary = RunSummary(JobTable())
+        observers = Observers(summary.table, [summary])
+        for seq, outcome in enumerate(outcomes, 1):
+            spec = JobSpec(f"job-{seq}", Command("true"))
+            observers.deliver([JobAdded(0.0, seq, spec), JobEnded(1.0, seq, outcome, 1)])
+        page = SummaryPage(summary, MetricsCollector(0.0).snapshot(), 1.0, Style(on=False), window=(80, 12))
+        return re.findall("… and .*", page.text())
+
+    failed, cancelled = [Outcome.FAILED] * 8, [Outcome.CANCELLED] * 8
+    assert left(failed) == ["… and 6 more failed"]
+    assert left(failed + cancelled) == ["… and 14 more failed or cancelled"]
+    assert left(cancelled + failed) == ["… and 14 more failed or cancelled"]
+    many = [Outcome.FAILED] * MAX_FAILURES
+    assert left([*many, Outcome.CANCELLED]) == [f"… and {MAX_FAILURES - 1} more failed or cancelled"]
 
 
 def test_last_lines_are_told_even_of_output_that_is_removed_at_once(run):

@@ -47,10 +47,12 @@ from pqrun.reports.page_data import (
     shown_arguments,
 )
 from pqrun.reports.page_files import DIRECTORY, joined_modules, page_file
+from pqrun.reports.report import RunInfo
 from pqrun.reports.text_spool import TextSpool
 
 ROOT = Path(__file__).parents[3]
 NO_LOGS = Logs("", keep=True)
+RUN = RunInfo("r1", (), 1, 0.0, lambda at: at)
 MODULES = sorted(name for name in os.listdir(DIRECTORY) if name.endswith(".js"))
 SCRIPT = re.compile(rb'<script type="application/json"([^>]*)>(.*?)</script>\n', re.DOTALL)
 
@@ -136,7 +138,7 @@ def test_arguments_are_in_the_page(spec, expected):
 
 def test_of_many_arguments_the_first_are_in_the_page_and_the_others_are_counted():
     row = JobRow(1, spec_of("x", args=tuple(map(str, range(20_000)))))
-    record = job_record(row, 0.0, last="", logs=NO_LOGS)
+    record = job_record(row, RUN, last="", logs=NO_LOGS)
     assert (record.args[-1], len(record.args), record.args_left) == (("100", "99"), 100, 19_900)
 
 
@@ -148,7 +150,7 @@ def test_the_page_knows_which_streams_lie_in_a_pack(out, err, packed):
         2.0, 1, 1, CountedAs.COMPLETED, ExitedWith(0), None, 1.0, 2.0, Usage(), NO_REPORT, output
     )
     facts = {"lane": 1, "submitted": 0.0, "waited": 0.0, "priority": 1, "last": ""}
-    assert attempt_record(end, JobRow(1, spec_of("x")), 0.0, **facts).packed == packed
+    assert attempt_record(end, JobRow(1, spec_of("x")), RUN, **facts).packed == packed
 
 
 def test_the_page_tells_the_signal_that_ended_a_stopped_attempt():
@@ -158,12 +160,12 @@ def test_the_page_tells_the_signal_that_ended_a_stopped_attempt():
     )
     facts = {"lane": 1, "submitted": 0.0, "waited": 0.0, "priority": 1, "last": ""}
     assert (
-        attempt_record(end, JobRow(1, spec_of("x", timeout=1.0)), 0.0, **facts).how == "timeout 1s, SIGKILL"
+        attempt_record(end, JobRow(1, spec_of("x", timeout=1.0)), RUN, **facts).how == "timeout 1s, SIGKILL"
     )
 
 
 def test_an_attempt_without_a_process_takes_its_time_from_the_queue_to_its_end():
-    records = AttemptRecords(100.0)
+    records = AttemptRecords(RUN._replace(began=100.0))
     records.submitted(ev.AttemptSubmitted(101.0, 1, 1, 0.5), 1)
     missing = NotStarted(127, "there is no such program")
     end = ev.AttemptEnded(103.0, 1, 1, CountedAs.FAILED, missing, None, 103.0, 103.0, Usage(), NO_REPORT)
@@ -171,13 +173,32 @@ def test_an_attempt_without_a_process_takes_its_time_from_the_queue_to_its_end()
     assert (record.submitted, record.began, record.ended) == (1_000_000, 1_000_000, 3_000_000)
 
 
+def test_the_page_has_times_of_the_wall_clock_which_goes_on_while_pqrun_is_suspended():
+    run = RUN._replace(began=100.0, wall=lambda at: at if at < 102.0 else at + 60.0)
+    end = ev.AttemptEnded(
+        103.0, 1, 1, CountedAs.COMPLETED, ExitedWith(0), None, 101.0, 103.0, Usage(), NO_REPORT
+    )
+    row = FullRow(JobRow(1, spec_of("x")))
+    row.queued, row.started, row.ended = 100.5, 101.0, 103.0
+    records = AttemptRecords(run)
+    records.submitted(ev.AttemptSubmitted(100.75, 1, 1, 0.25), 1)
+
+    attempt, record = records.ended(end, row), job_record(row, run, last="", logs=NO_LOGS)
+
+    # As in `show`, the attempt is as long as it ran.
+    assert (attempt.submitted, attempt.began, attempt.ended) == (750_000, 61_000_000, 63_000_000)
+    assert (record.queued, record.started, record.ended) == (500_000, 61_000_000, 63_000_000)
+    assert record.ran == 2_000_000
+    assert records.waiting(ev.JobWaiting(103.0, 1, 1, 104.0)) == RetryWait(1, 1, 63_000_000, 64_000_000)
+
+
 @pytest.mark.parametrize("state, flaky", [("ok", 1), ("failed", 0)])
 def test_only_a_job_that_went_well_at_last_is_flaky(state, flaky):
     row = FullRow(JobRow(1, spec_of("x")))
     row.state = state
-    assert job_record(row, 0.0, last="", logs=NO_LOGS).flaky == 0
+    assert job_record(row, RUN, last="", logs=NO_LOGS).flaky == 0
     row.retries = 1
-    assert job_record(row, 0.0, last="", logs=NO_LOGS).flaky == flaky
+    assert job_record(row, RUN, last="", logs=NO_LOGS).flaky == flaky
 
 
 def test_retries_are_said_in_words():
