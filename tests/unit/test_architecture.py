@@ -3,6 +3,7 @@
 
 import ast
 import re
+import subprocess
 from collections import Counter, defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -16,6 +17,10 @@ FLOORS = (
     {"library", "app"}, {"cli"},
 )  # fmt: skip
 FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
+AT_THE_TOP_OF_THE_REPOSITORY = {
+    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "benchmarks", "completions", "docs",
+    "eslint.config.mjs", "examples", "noxfile.py", "pqrun", "pyproject.toml", "tests",
+}  # fmt: skip
 AT_THE_TOP = {"__init__.py", "__main__.py", "testing.py"}
 IMPURE = {
     "os", "time", "signal", "subprocess", "threading", "socket", "select", "selectors", "fcntl", "resource",
@@ -51,6 +56,13 @@ def ours(path):
     """The modules of pqrun that a file imports."""
     named = imports(path)
     return {name for name in map(name_of, FILES) if f"pqrun.{name}" in named} - {name_of(path)}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no checkout")
+def test_the_top_of_the_repository_has_only_what_belongs_there():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {line.partition("/")[0] for line in tracked.splitlines()}
+    assert {name for name in names if not name.startswith(".")} == AT_THE_TOP_OF_THE_REPOSITORY
 
 
 def test_there_are_twelve_packages_and_nothing_else_at_the_top():
