@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
-from pqrun.core.unicode_json import as_json
 
 if TYPE_CHECKING:  # a client that loads this module needs no scheduler
     from pqrun.core.events import JobEnded
@@ -98,6 +97,9 @@ def refusal(error: Rejected) -> Answer:
 
 def encode_answer(answer: Answer) -> bytes:
     """Return an answer as one line of valid Unicode: a JSON reader may refuse lone surrogates."""
+    # The module is loaded with the verbs, when the first client connects: a run without clients has no use for it.
+    from pqrun.core.unicode_json import as_json
+
     return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 

@@ -189,6 +189,7 @@ def test_what_a_run_does_not_ask_for_is_not_loaded(tmp_path):
         "print(*sorted(n for n in sys.modules if n.startswith(('pqrun.reports.', 'xml', 'prometheus'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], input=b"true\n", capture_output=True, cwd=tmp_path)
+    # It has the facts of a run and the list of reports, but no report.
     assert done.stdout.split() == [b"pqrun.reports.report"]
 
 
