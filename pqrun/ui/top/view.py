@@ -155,7 +155,7 @@ class RunScreen(Screen[None]):
     @property
     def in_log(self) -> bool:
         """Whether the log has the focus or is shown alone."""
-        return self.has_class("reading") or self.log_view.has_focus
+        return bool(self.has_class("reading") or self.log_view.has_focus)
 
     def leave_log(self) -> None:
         """Show the table again, and end the search in the log."""
