@@ -27,7 +27,7 @@ BOOLEANS = {
     "1": True, "yes": True, "true": True, "on": True, "t": True, "y": True,
     "0": False, "no": False, "false": False, "off": False, "f": False, "n": False, "": False,
 }  # fmt: skip
-"""What a variable says about an option without a value, as typer reads it."""
+"""The texts by which a variable switches an option on or off, as typer reads them."""
 
 
 def run_if_plain(name: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What commands print on stdout. A reader that goes away (`| head -1`) is no failure: the exit code stays."""
+"""Printing to stdout. A reader that goes away (`| head -1`) is no failure: the exit code stays."""
 
 from __future__ import annotations
 

@@ -105,11 +105,14 @@ class StreamReader:
         """
         if self.done or len(self._parts) > 1:
             return False
-        if self._parts:
-            if not is_drained(self._parts[0].fd):
-                return False
-            self._lines.end()
-        return self._lines.take() is None
+        if self._parts and not is_drained(self._parts[0].fd):
+            return False
+        try:
+            if self._parts:
+                self._lines.end()
+            return self._lines.take() is None
+        except UserError:  # a wrong line that the run did not come to
+            return False
 
     def wanted(self) -> bool:
         """Return whether the queue has room."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What all reports have in common: the base class, the facts of a run that they show, and their list."""
+"""The base class of all reports, the facts of a run that they show, and the list of reports."""
 
 from __future__ import annotations
 

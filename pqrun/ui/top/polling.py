@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the screen knows of the run: poll the source, and read the output of the selected job.
+"""The polling of a run for the screen, and the reading of the selected job's output.
 
 `RunPoller` calls the source on one thread of its own, one call at a time, so that a slow disk or a busy run does not
 block the screen.

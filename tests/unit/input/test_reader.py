@@ -58,6 +58,10 @@ def test_a_list_with_more_jobs_is_not(opened):
     assert not reader_of(opened(b"a\nb\n"), reads=2, max_queue=1).is_at_end()
 
 
+def test_a_wrong_line_that_the_run_did_not_come_to_is_no_failure(opened):
+    assert not reader_of(opened(b"a\nb # pqrun: timeout=soon\n"), reads=2, max_queue=1).is_at_end()
+
+
 def test_a_list_that_was_read_to_its_end_needs_no_second_look(opened):
     reader = reader_of(opened(b"a\nb\n"), reads=3)
     assert reader.done and not reader.is_at_end()
